@@ -1,0 +1,32 @@
+"""What the command line draws: errors, notes, tables, bars. The only user of rich.
+
+Standard output carries data, standard error carries talk; bars appear on a terminal
+only, and ``NO_COLOR`` is honoured (by rich itself).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def talk() -> Console:
+    """A console on standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """One ``error:`` line and, when there is a hint, one ``hint:`` line."""
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+
+
+def print_note(message: str) -> None:
+    """One line of talk."""
+    print(message, file=sys.stderr)

@@ -1,0 +1,71 @@
+"""The command ``mlx-speech``: one file per command, heavy imports inside them.
+
+Exit codes: 0 all done; 1 something could not be done, one ``error:`` line says what;
+2 wrong usage; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from mlx_speech.cli import doctor
+from mlx_speech.cli.console import print_error
+from mlx_speech.errors import SpeechError
+
+app = typer.Typer(
+    name="mlx-speech",
+    help="Speech on Apple silicon with MLX: fine-tune a voice, and let it speak.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # Users of whisper type --output_dir, users of mlx_lm --output-dir.
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from mlx_speech import __version__
+
+        typer.echo(f"mlx-speech {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", callback=_print_version, is_eager=True, help="Version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line; every expected failure ends in one clear line."""
+    try:
+        app()
+    except SpeechError as error:
+        if os.environ.get("MLX_SPEECH_DEBUG"):
+            raise
+        print_error(error.message, error.hint)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print_error("stopped")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Metal kernels with their references in MLX operations."""

@@ -1,0 +1,124 @@
+"""What MLX runs on: a fast BLAS on Linux, device facts, memory limits.
+
+MLX's Linux wheel links the reference BLAS, which is 20 to 60 times slower than
+OpenBLAS. The dynamic loader takes the first definition of a symbol, so OpenBLAS
+loaded with global visibility *before* ``mlx.core`` replaces it without any patch.
+``mlx_speech/__init__.py`` calls :func:`prepare` first for this reason. On macOS
+nothing is done: MLX uses Metal and Accelerate there.
+
+``MLX_SPEECH_OPENBLAS`` is ``off``, or the path of a library to load instead of the
+system's. One BLAS thread is used unless ``OPENBLAS_NUM_THREADS`` says otherwise:
+MLX's CPU stream is one thread too, and more lose time on a busy machine.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import logging
+import os
+import platform
+import sys
+import time
+from dataclasses import dataclass
+
+logger = logging.getLogger("mlx_speech")
+
+OPENBLAS_VARIABLE = "MLX_SPEECH_OPENBLAS"
+_CANDIDATES = ("libopenblas.so.0", "libopenblas.so")
+
+
+@dataclass(frozen=True)
+class BlasState:
+    """How matrix products are computed in this process.
+
+    Attributes:
+        library: path or name of the BLAS that was loaded, or "" for MLX's own.
+        note: why, in words, when the fast library is not in use; else "".
+    """
+
+    library: str
+    note: str
+
+
+_state: BlasState | None = None
+
+
+def prepare() -> BlasState:
+    """Load OpenBLAS before MLX on Linux; idempotent, quick, never raises."""
+    global _state
+    if _state is None:
+        _state = _load_openblas()
+        if _state.note:
+            logger.info("%s", _state.note)
+    return _state
+
+
+def _load_openblas() -> BlasState:
+    if platform.system() != "Linux":
+        return BlasState("", "")
+    wanted = os.environ.get(OPENBLAS_VARIABLE, "")
+    if wanted == "off":
+        return BlasState("", f"OpenBLAS is switched off by {OPENBLAS_VARIABLE}=off")
+    if "mlx.core" in sys.modules:
+        return BlasState(
+            "",
+            "mlx was imported before mlx_speech, so its slow BLAS is in use; "
+            "import mlx_speech first",
+        )
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    found = ctypes.util.find_library("openblas")
+    for name in [wanted] if wanted else [*_CANDIDATES, *([found] if found else [])]:
+        try:
+            library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            continue
+        if not hasattr(library, "cblas_sgemm"):
+            continue
+        return BlasState(name, "")
+    if wanted:
+        return BlasState("", f"{OPENBLAS_VARIABLE}={wanted} is not a BLAS library")
+    return BlasState(
+        "",
+        "OpenBLAS was not found, so MLX's slow BLAS is in use; "
+        "install it with `apt install libopenblas0`",
+    )
+
+
+def on_metal() -> bool:
+    """True when MLX's default device is an Apple GPU."""
+    import mlx.core as mx
+
+    return mx.metal.is_available() and mx.default_device() == mx.Device(mx.gpu)
+
+
+def device_name() -> str:
+    """The device that MLX computes on, in words a person knows."""
+    import mlx.core as mx
+
+    if on_metal():
+        return str(mx.device_info().get("device_name", "Apple GPU"))
+    if mx.default_device() == mx.Device(mx.gpu):
+        return "GPU"
+    return f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
+
+
+def matmul_gflops(size: int = 512, repeats: int = 5) -> float:
+    """Measured speed of a float32 matrix product, in GFLOP/s (best of ``repeats``)."""
+    import mlx.core as mx
+
+    a = mx.random.normal((size, size), key=mx.random.key(0))
+    mx.eval(a, a @ a)
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        mx.eval(a @ a)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e9
+
+
+def peak_memory_bytes() -> int:
+    """Peak memory that MLX's allocator has held in this process."""
+    import mlx.core as mx
+
+    return int(mx.get_peak_memory())

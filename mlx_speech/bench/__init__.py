@@ -1,0 +1,1 @@
+"""Measurements; the command line only prints them."""

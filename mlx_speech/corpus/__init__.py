@@ -1,0 +1,1 @@
+"""Folders of recordings: reading, checking, caching, bucketing."""

@@ -1,0 +1,93 @@
+"""Writing files and folders so that a reader never meets half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlx_speech.errors import SpeechError
+
+
+@contextmanager
+def replacing_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; move it into place on success.
+
+    The temporary file keeps the suffix of ``path`` (libraries choose a format by
+    it), is flushed to the disk before the move, and is removed when the body
+    raises. A missing parent folder is made.
+
+    Raises:
+        SpeechError: the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            _flush(temporary)
+            os.replace(temporary, path)
+            _flush(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside ``path``; move it into place on success.
+
+    Every file in it is flushed before the move. An existing folder at ``path`` is
+    replaced as a whole: it is renamed away first and deleted last, so that at any
+    moment ``path`` is absent or complete.
+
+    Raises:
+        SpeechError: the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    retired = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.retired")
+    with _explained(path):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            for file in temporary.rglob("*"):
+                _flush(file)
+            _flush(temporary)
+            if path.exists():
+                os.replace(path, retired)
+            os.replace(temporary, path)
+            _flush(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(retired, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise SpeechError(
+                f"no space left on the disk while writing `{path}`",
+                "free some space, or choose another output folder",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise SpeechError(
+                f"`{path}` cannot be written: {error.strerror}",
+                "choose an output folder that you may write to",
+            ) from error
+        raise

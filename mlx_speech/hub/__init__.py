@@ -1,0 +1,1 @@
+"""Weights in and out: strict loading, foreign checkpoints, atomic saving."""

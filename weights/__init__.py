@@ -1,0 +1,1 @@
+"""Bundled models and the demo corpus (data only)."""

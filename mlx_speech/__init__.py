@@ -22,7 +22,7 @@ _LAZY = {
     "speak": "mlx_speech.models",
 }
 
-__all__ = ["__version__", *_LAZY]  # noqa: PLE0604 - names come from the table
+__all__ = ["__version__", *_LAZY]
 
 
 def __getattr__(name: str) -> object:

@@ -30,3 +30,14 @@ def print_error(message: str, hint: str = "") -> None:
 def print_note(message: str) -> None:
     """One line of talk."""
     print(message, file=sys.stderr)
+
+
+def print_rows(header: list[str], rows: list[list[str]]) -> None:
+    """A table on standard output: plain text, aligned, long cells wrapped."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)

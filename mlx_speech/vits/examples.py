@@ -1,0 +1,173 @@
+"""From utterances to padded batches: symbols, spectrogram, waveform, speaker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_speech.audio import MelSpec, linear_spectrogram, load
+from mlx_speech.corpus import FeatureCache, Utterance
+from mlx_speech.errors import SpeechError
+from mlx_speech.text.vocabulary import Vocabulary
+
+# Batches are padded to multiples of these, so that few shapes occur.
+FRAME_MULTIPLE = 32
+SYMBOL_MULTIPLE = 16
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded NumPy arrays of one training step.
+
+    Attributes:
+        text_bl: symbol ids, int32 [batch, symbols].
+        text_lengths_b, frame_lengths_b: valid symbols and frames, int32 [batch].
+        linear_btf: magnitude spectrogram, float32 [batch, frames, bins].
+        audio_bs: waveform, float32 [batch, frames * hop].
+        speakers_b: speaker ids, int32 [batch].
+    """
+
+    text_bl: np.ndarray
+    text_lengths_b: np.ndarray
+    linear_btf: np.ndarray
+    frame_lengths_b: np.ndarray
+    audio_bs: np.ndarray
+    speakers_b: np.ndarray
+
+
+class ExampleSet:
+    """The utterances of one split with their features, ready to be batched.
+
+    Args:
+        utterances: what to read.
+        vocabulary: text to symbol ids.
+        mel_spec: sampling rate and spectrogram.
+        cache: where features are kept between runs.
+        speakers: names in the order of the model's speaker table; empty for one voice.
+        shortest: utterances of fewer frames are left out.
+        on_note: told what was left out and why.
+        on_progress: told (done, total) while features are made.
+
+    Raises:
+        SpeechError: an utterance cannot be read or has unknown symbols, or none is left.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        vocabulary: Vocabulary,
+        mel_spec: MelSpec,
+        cache: FeatureCache,
+        speakers: Sequence[str] = (),
+        shortest: int = 1,
+        on_note: Callable[[str], None] = lambda note: None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        self.mel_spec = mel_spec
+        self.cache = cache
+        self.utterances: list[Utterance] = []
+        self.text_ids: list[list[int]] = []
+        self.frame_lengths: list[int] = []
+        self.speaker_ids: list[int] = []
+        left_out: list[str] = []
+        for index, utterance in enumerate(utterances):
+            text_ids = vocabulary.encode(utterance.text)
+            frames = self._features(utterance)["linear"].shape[0]
+            # Every symbol takes at least one frame in a monotonic alignment.
+            if frames < max(shortest, len(text_ids)):
+                left_out.append(utterance.identifier)
+            else:
+                self.utterances.append(utterance)
+                self.text_ids.append(text_ids)
+                self.frame_lengths.append(frames)
+                self.speaker_ids.append(speaker_id(utterance.speaker, speakers))
+            on_progress(index + 1, len(utterances))
+        if left_out:
+            on_note(
+                f"{len(left_out)} of {len(utterances)} utterances are too short for "
+                f"their text or for a training segment and are left out: "
+                f"{', '.join(left_out[:5])}{' ...' if len(left_out) > 5 else ''}"
+            )
+        if not self.utterances:
+            raise SpeechError(
+                "no utterance is long enough for its text",
+                "check the recordings with `mlx-speech check-data`",
+            )
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def load_batch(self, indices: Sequence[int]) -> Batch:
+        """Read and pad the utterances at ``indices``; NumPy only, so any thread may."""
+        hop = self.mel_spec.hop_length
+        frames = _round_up(max(self.frame_lengths[i] for i in indices), FRAME_MULTIPLE)
+        symbols = _round_up(
+            max(len(self.text_ids[i]) for i in indices), SYMBOL_MULTIPLE
+        )
+        size = len(indices)
+        text_bl = np.zeros((size, symbols), np.int32)
+        bins = self.mel_spec.n_fft // 2 + 1
+        linear_btf = np.zeros((size, frames, bins), np.float32)
+        audio_bs = np.zeros((size, frames * hop), np.float32)
+        for row, index in enumerate(indices):
+            ids = self.text_ids[index]
+            text_bl[row, : len(ids)] = ids
+            features = self._features(self.utterances[index])
+            linear_btf[row, : self.frame_lengths[index]] = features["linear"]
+            audio = features["audio"]
+            audio_bs[row, : len(audio)] = audio
+        return Batch(
+            text_bl=text_bl,
+            text_lengths_b=np.array([len(self.text_ids[i]) for i in indices], np.int32),
+            linear_btf=linear_btf,
+            frame_lengths_b=np.array(
+                [self.frame_lengths[i] for i in indices], np.int32
+            ),
+            audio_bs=audio_bs,
+            speakers_b=np.array([self.speaker_ids[i] for i in indices], np.int32),
+        )
+
+    def _features(self, utterance: Utterance) -> dict[str, np.ndarray]:
+        settings = {"features": "vits", "mel": self.mel_spec.to_dict()}
+        return self.cache.get(
+            utterance, settings, lambda: make_features(utterance, self.mel_spec)
+        )
+
+
+def make_features(utterance: Utterance, mel_spec: MelSpec) -> dict[str, np.ndarray]:
+    """The features of one utterance.
+
+    Returns:
+        ``audio``, float32 [frames * hop], and ``linear``, the magnitude spectrogram,
+        float16 [frames, bins] (its relative rounding of 5e-4 is below the loss's noise).
+    """
+    audio, _ = load(utterance.audio_path, mel_spec.sample_rate)
+    frames = len(audio) // mel_spec.hop_length
+    audio = audio[: frames * mel_spec.hop_length]
+    if not frames:
+        bins = mel_spec.n_fft // 2 + 1
+        return {"audio": audio, "linear": np.zeros((0, bins), np.float16)}
+    linear = linear_spectrogram(mx.array(audio), mel_spec)
+    return {"audio": audio, "linear": np.array(linear[:frames]).astype(np.float16)}
+
+
+def speaker_id(name: str | None, speakers: Sequence[str]) -> int:
+    """Row of ``name`` in the speaker table; 0 where there is one voice only.
+
+    Raises:
+        SpeechError: the name is not in the table.
+    """
+    if not speakers or (len(speakers) == 1 and name is None):
+        return 0
+    if name not in speakers:
+        raise SpeechError(
+            f"unknown speaker `{name}`", f"choose one of: {', '.join(speakers)}"
+        )
+    return list(speakers).index(name)
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple

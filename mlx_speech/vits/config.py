@@ -129,6 +129,19 @@ class DiscriminatorConfig:
     channels_scale: float = 1.0
     use_scale: bool = True
 
+    def __post_init__(self) -> None:
+        if not self.periods and not self.use_scale:
+            raise SpeechError(
+                "a training with discriminators needs at least one",
+                "give a period, or set `use_scale`",
+            )
+        if any(period < 2 for period in self.periods):
+            raise SpeechError(f"periods must be 2 or more, not {self.periods}")
+        if self.channels_scale <= 0:
+            raise SpeechError(
+                f"channels_scale must be positive, not {self.channels_scale}"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -1,0 +1,103 @@
+"""Finding the recording that a line of metadata means, by name and never by guess."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+# In order of preference when one name exists in several formats: lossless first.
+AUDIO_SUFFIXES = (
+    ".wav",
+    ".flac",
+    ".aiff",
+    ".aif",
+    ".w64",
+    ".rf64",
+    ".caf",
+    ".au",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".m4a",
+    ".mp4",
+    ".aac",
+)
+# LJSpeech keeps its recordings in wavs/, Piper in wav/, small sets beside the list.
+RECORDING_FOLDERS = ("wavs", "wav", "")
+
+
+def is_recording(name: str) -> bool:
+    """Whether a file name ends like audio, in upper or lower case."""
+    return PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES
+
+
+def without_audio_suffix(name: str) -> str:
+    """``a/b.wav`` -> ``a/b``; a name that ends in no audio suffix stays as it is."""
+    return str(PurePosixPath(name).with_suffix("")) if is_recording(name) else name
+
+
+def leaves_folder(name: str) -> bool:
+    """Whether a relative name is absolute or climbs out by ``..``.
+
+    The test looks at the name alone: a link that the owner of the folder placed in
+    it (``wavs -> /data/wavs``) is wanted, a name in a downloaded list is not trusted.
+    """
+    path = PurePosixPath(name)
+    depth = 0
+    for part in path.parts:
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            return True
+    return path.is_absolute()
+
+
+class RecordingFinder:
+    """Looks up recordings below one folder, listing every directory only once.
+
+    Names are compared in Unicode's composed form, so that a list written on one
+    system finds the files that another system stored with split-off accents.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listings: dict[Path, dict[str, Path]] = {}
+
+    def find(self, name: str) -> Path | None:
+        """The file that ``name`` means, or None.
+
+        Args:
+            name: a path relative to the folder, to its ``wavs/`` or its ``wav/``,
+                with or without an audio suffix. Without one, the suffixes are tried
+                in the order of ``AUDIO_SUFFIXES``.
+        """
+        wanted = PurePosixPath(name)
+        for place in RECORDING_FOLDERS:
+            directory = self._folder / place / Path(*wanted.parts[:-1])
+            files = self._listing(directory)
+            exact = files.get(_composed(wanted.name))
+            if exact is not None and is_recording(wanted.name):
+                return exact
+            for suffix in AUDIO_SUFFIXES:
+                for spelled in (suffix, suffix.upper()):
+                    found = files.get(_composed(wanted.name + spelled))
+                    if found is not None:
+                        return found
+        return None
+
+    def _listing(self, directory: Path) -> dict[str, Path]:
+        if directory not in self._listings:
+            self._listings[directory] = (
+                {
+                    _composed(entry.name): entry
+                    for entry in directory.iterdir()
+                    if is_recording(entry.name)
+                }
+                if directory.is_dir()
+                else {}
+            )
+        return self._listings[directory]
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

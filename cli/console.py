@@ -7,6 +7,8 @@ only, and ``NO_COLOR`` is honoured (by rich itself).
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,8 +38,27 @@ def print_rows(header: list[str], rows: list[list[str]]) -> None:
     """A table on standard output: plain text, aligned, long cells wrapped."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*header, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        # Text, since `[a]` in a file's name is no markup.
+        table.add_row(*(Text(cell) for cell in row))
     Console(highlight=False).print(table)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function to call as ``(done, total)``; a bar shows it on a terminal."""
+    from rich.progress import Progress
+
+    console = talk()
+    with Progress(
+        console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        bar = progress.add_task(what, total=None)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,52 @@
+"""Checks of what a person asks a VITS model to speak.
+
+They look at values and so wait for the device; training, whose batches were checked
+when they were read, does not call them.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+from mlx_speech.errors import SpeechError
+
+
+def check_text(text_bl: mx.array, text_lengths_b: mx.array, n_vocab: int) -> None:
+    """Refuse what would index outside of the embedding or leave nothing to say."""
+    symbols = text_bl.shape[1]
+    lengths = text_lengths_b.tolist()
+    if not symbols or not lengths or min(lengths) < 1:
+        raise SpeechError("the text is empty", "give at least one symbol to speak")
+    if max(lengths) > symbols:
+        raise SpeechError(f"a text length of {max(lengths)} exceeds its {symbols} ids")
+    low, high = mx.min(text_bl).item(), mx.max(text_bl).item()
+    if low < 0 or high >= n_vocab:
+        raise SpeechError(
+            f"symbol id {low if low < 0 else high} is outside of the vocabulary's "
+            f"{n_vocab} symbols",
+            "encode the text with the vocabulary that belongs to this model",
+        )
+
+
+def check_speakers(speaker_ids: mx.array | None, n_speakers: int) -> None:
+    """Refuse ids outside of the speaker table; its absence is another's matter."""
+    if speaker_ids is None or not n_speakers:
+        return
+    for speaker in speaker_ids.tolist():
+        if not 0 <= speaker < n_speakers:
+            raise SpeechError(
+                f"speaker {speaker} is not one of this model's {n_speakers}",
+                f"choose from 0 to {n_speakers - 1}",
+            )
+
+
+def frame_count(frames_b: mx.array, max_frames: int) -> int:
+    """Frames of the longest item; also refuses durations that are not finite."""
+    frames = float(mx.max(frames_b).item())
+    if not frames <= max_frames:
+        raise SpeechError(
+            f"this text would take {frames:.0f} frames, more than the {max_frames} "
+            "that are allowed",
+            "speak it sentence by sentence, or raise max_frames",
+        )
+    return int(frames)

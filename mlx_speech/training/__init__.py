@@ -1,1 +1,57 @@
-"""The training loop; knows no model."""
+"""The training loop and what belongs to it; knows no model."""
+
+from __future__ import annotations
+
+from mlx_speech.training.config import (
+    config_keys,
+    dump_config,
+    flag_overrides,
+    load_config,
+    setting,
+)
+from mlx_speech.training.ema import ExponentialMovingAverage
+from mlx_speech.training.interrupt import TrainingInterrupted
+from mlx_speech.training.loop import TrainingDiverged, run_training
+from mlx_speech.training.optim import (
+    GroupedAdamW,
+    ParameterGroup,
+    clip_gradients,
+    freeze_parts,
+    gradient_norm,
+)
+from mlx_speech.training.runfolder import RunFolder, prepare_run_folder
+from mlx_speech.training.settings import LoopSettings
+from mlx_speech.training.task import (
+    Best,
+    Observer,
+    StepReport,
+    TrainingResult,
+    TrainingTask,
+    ValidationReport,
+)
+
+__all__ = [
+    "Best",
+    "ExponentialMovingAverage",
+    "GroupedAdamW",
+    "LoopSettings",
+    "Observer",
+    "ParameterGroup",
+    "RunFolder",
+    "StepReport",
+    "TrainingDiverged",
+    "TrainingInterrupted",
+    "TrainingResult",
+    "TrainingTask",
+    "ValidationReport",
+    "clip_gradients",
+    "config_keys",
+    "dump_config",
+    "flag_overrides",
+    "freeze_parts",
+    "gradient_norm",
+    "load_config",
+    "prepare_run_folder",
+    "run_training",
+    "setting",
+]

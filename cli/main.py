@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from mlx_speech.cli import doctor
+from mlx_speech.cli import check_data, doctor
 from mlx_speech.cli.console import print_error
 from mlx_speech.errors import SpeechError
 
@@ -50,6 +50,7 @@ def _global_options(
     pass
 
 
+app.command("check-data", epilog=check_data.EXAMPLES)(check_data.check_data)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 
 

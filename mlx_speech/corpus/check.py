@@ -33,17 +33,18 @@ class Limits:
 
     Attributes:
         sample_rate: what training resamples to, in Hz.
-        shortest_seconds, longest_seconds: beyond these, unusable: nothing can be
-            said in less, and the memory of a step grows with the longest.
+        longest_seconds: longer is unusable: the memory of a step grows with it.
+        shortest_seconds: in less nothing can be said; a trainer leaves these out.
+        least_seconds_per_character: as above; an alignment needs a frame for every
+            symbol.
         short_seconds, long_seconds: beyond these, unusual.
-        least_seconds_per_character: faster speech is unusable: an alignment needs a
-            frame for every symbol.
         pace_factor: seconds per character this many times above or below the
             corpus's median are unusual, in texts of ``pace_characters`` or more.
         silence_db: 10 ms this far below the recording's loudest are silence.
         edge_silence_seconds: longer silence at either end is unusual.
         clipped_share: a larger share of clipped samples is unusual.
-        fewest_utterances: fewer cannot be divided into training and validation.
+        fewest_utterances: fewer usable ones cannot be divided into training and
+            validation.
     """
 
     sample_rate: int = 22050
@@ -74,7 +75,8 @@ class CorpusReport:
         silence: shares of the audio: ``{"leading", "trailing", "overall"}``.
         unreadable: the reason by recording: absent, corrupt, empty, not finite.
         unspeakable: the vocabulary's reason by recording, where every symbol is known.
-        empty_transcripts, too_short, too_long, too_fast: unusable recordings.
+        empty_transcripts, too_long: unusable recordings.
+        too_short, too_fast: recordings that a trainer leaves out.
         unknown_symbols: symbols that the vocabulary lacks, with the number of
             utterances that hold them.
         clipped, edge_silence, unusual_length, unusual_pace: unusual recordings.
@@ -235,10 +237,13 @@ def _figures(
 
 def _problems(report: CorpusReport, limits: Limits) -> list[str]:
     problems = []
-    if report.utterances < limits.fewest_utterances:
+    unusable = {*report.unreadable, *report.unspeakable, *report.empty_transcripts}
+    unusable.update(report.too_short, report.too_fast, report.too_long)
+    usable = report.utterances - len(unusable)
+    if usable < limits.fewest_utterances:
         problems.append(
-            f"{report.utterances} recording(s), at least {limits.fewest_utterances} "
-            "are needed"
+            f"{usable} usable recording(s) of {report.utterances}, at least "
+            f"{limits.fewest_utterances} are needed"
         )
     if report.unreadable:
         reasons = (f"{name} ({why})" for name, why in report.unreadable.items())
@@ -253,13 +258,7 @@ def _problems(report: CorpusReport, limits: Limits) -> list[str]:
         )
     for names, what in (
         (report.empty_transcripts, "empty transcript(s)"),
-        (report.too_short, f"recording(s) under {limits.shortest_seconds:g} s"),
         (report.too_long, f"recording(s) over {limits.longest_seconds:g} s"),
-        (
-            report.too_fast,
-            "transcript(s) too long for the recording, under "
-            f"{limits.least_seconds_per_character:g} s per character",
-        ),
     ):
         if names:
             problems.append(f"{len(names)} {what}: {listed(names)}")
@@ -289,6 +288,15 @@ def _notes(report: CorpusReport, limits: Limits) -> list[str]:
                 f"{count} recording(s) with {channels} channels are mixed to one"
             )
     for names, what in (
+        (
+            report.too_short,
+            f"recording(s) under {limits.shortest_seconds:g} s, to be left out",
+        ),
+        (
+            report.too_fast,
+            "recording(s) too short for the transcript, under "
+            f"{limits.least_seconds_per_character:g} s per character, to be left out",
+        ),
         (report.clipped, "clipped recording(s)"),
         (
             report.edge_silence,

@@ -10,17 +10,23 @@ from mlx_speech.audio.mel import (
     mel_from_linear,
 )
 from mlx_speech.audio.stft import istft, stft
+from mlx_speech.audio.stft_loss import multi_resolution_stft_loss
+from mlx_speech.audio.streaming import AudioBlocks, log_mel_peak, stream_log_mel
 
 __all__ = [
     "MEL_PRESETS",
+    "AudioBlocks",
     "MelSpec",
     "istft",
     "linear_spectrogram",
     "load",
     "log_mel",
+    "log_mel_peak",
     "mel_filterbank",
     "mel_from_linear",
+    "multi_resolution_stft_loss",
     "resample",
     "save",
     "stft",
+    "stream_log_mel",
 ]

@@ -63,7 +63,7 @@ def load(source: AudioSource, sample_rate: int | None = None) -> tuple[np.ndarra
     else:
         with open_sound(source) as file:
             rate = file.samplerate
-            samples = _read(file, -1, name)
+            samples = read_frames(file, -1, name)
     mono = to_mono(samples, name)
     if sample_rate is None:
         return mono, int(rate)
@@ -179,7 +179,8 @@ def open_sound(source: str | Path | BinaryIO) -> Iterator[Any]:
         yield sound
 
 
-def _read(sound: Any, frames: int, name: str) -> np.ndarray:
+def read_frames(sound: Any, frames: int, name: str) -> np.ndarray:
+    """The next ``frames`` frames (-1: all) as float32 [frames, channels]."""
     import soundfile
 
     try:

@@ -36,24 +36,22 @@ def masked_mean(x: mx.array, mask: mx.array | None = None) -> mx.array:
     return (per_entry * mask).sum() / mask.sum()
 
 
-def discriminator_loss(
+def discriminator_losses(
     real_scores: Sequence[mx.array],
     fake_scores: Sequence[mx.array],
     mask: mx.array | None = None,
-) -> mx.array:
-    """Least-squares loss of the critics: 1 for recordings, 0 for generated audio.
+) -> tuple[mx.array, mx.array]:
+    """Least-squares losses of the critics: 1 for recordings, 0 for generated audio.
 
     Args:
         real_scores, fake_scores: one array [batch, n] per discriminator.
         mask: [batch] or None.
+
+    Returns:
+        The loss on recordings and the loss on generated audio; the critics' loss is
+        their sum.
     """
-    return sum(
-        (
-            masked_mean(mx.square(1 - real), mask) + masked_mean(mx.square(fake), mask)
-            for real, fake in zip(real_scores, fake_scores, strict=True)
-        ),
-        mx.array(0.0),
-    )
+    return _distance(real_scores, 1.0, mask), _distance(fake_scores, 0.0, mask)
 
 
 def generator_loss(
@@ -65,9 +63,17 @@ def generator_loss(
         fake_scores: one array [batch, n] per discriminator.
         mask: [batch] or None.
     """
-    return sum(
-        (masked_mean(mx.square(1 - fake), mask) for fake in fake_scores), mx.array(0.0)
-    )
+    return _distance(fake_scores, 1.0, mask)
+
+
+def _distance(
+    scores: Sequence[mx.array], target: float, mask: mx.array | None
+) -> mx.array:
+    """Mean squared distance from ``target``, summed over discriminators."""
+    total = mx.array(0.0)
+    for score in scores:
+        total = total + masked_mean(mx.square(target - score), mask)
+    return total
 
 
 def feature_matching_loss(

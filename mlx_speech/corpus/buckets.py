@@ -15,7 +15,7 @@ from mlx_speech.errors import SpeechError
 
 # Without boundaries, one bucket holds the items of this many batches: wide enough
 # that an item meets new neighbours every epoch, narrow enough that padding stays low.
-BATCHES_PER_BUCKET = 8
+BATCHES_PER_BUCKET = 4
 
 
 def padded_length(length: int, multiple: int) -> int:
@@ -38,7 +38,7 @@ class BucketBatches:
         batch_size: items in a full batch. Larger than the data, it is reduced and
             ``note`` says so.
         boundaries: ascending upper limits of the buckets, in frames; longer items
-            share one more bucket. None makes buckets of eight batches each by rank.
+            share one more bucket. None makes buckets of four batches each by rank.
         seed: another seed, another order.
 
     Attributes:

@@ -136,7 +136,7 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
     """A whole entry, or None when it is absent or damaged."""
     try:
         entry = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     digest, content = entry[:32], entry[32:]
     if hashlib.sha256(content).digest() != digest:

@@ -215,7 +215,9 @@ def _figures(
                 facts.seconds < limits.least_seconds_per_character * len(each.text)
             )
         ),
-        unknown_symbols=dict(sorted(unknown.items(), key=lambda item: -item[1])),
+        unknown_symbols=dict(
+            sorted(unknown.items(), key=lambda item: (-item[1], item[0]))
+        ),
         clipped=those(
             lambda _, facts: (
                 facts.clipped > limits.clipped_share * facts.seconds * facts.sample_rate

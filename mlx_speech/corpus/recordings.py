@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import unicodedata
 from pathlib import Path, PurePosixPath
 
@@ -43,13 +44,7 @@ def leaves_folder(name: str) -> bool:
     The test looks at the name alone: a link that the owner of the folder placed in
     it (``wavs -> /data/wavs``) is wanted, a name in a downloaded list is not trusted.
     """
-    path = PurePosixPath(name)
-    depth = 0
-    for part in path.parts:
-        depth += -1 if part == ".." else 1
-        if depth < 0:
-            return True
-    return path.is_absolute()
+    return posixpath.normpath(name).startswith(("/", "../"))
 
 
 class RecordingFinder:
@@ -71,7 +66,7 @@ class RecordingFinder:
                 with or without an audio suffix. Without one, the suffixes are tried
                 in the order of ``AUDIO_SUFFIXES``.
         """
-        wanted = PurePosixPath(name)
+        wanted = PurePosixPath(posixpath.normpath(name))
         for place in RECORDING_FOLDERS:
             directory = self._folder / place / Path(*wanted.parts[:-1])
             files = self._listing(directory)

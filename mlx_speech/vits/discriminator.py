@@ -147,6 +147,7 @@ class Discriminators(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
+        self.config = config
         scale = [ScaleDiscriminator(config.channels_scale)] if config.use_scale else []
         self.discriminators: list[ScaleDiscriminator | PeriodDiscriminator] = [
             *scale,

@@ -11,7 +11,8 @@ from mlx_speech.training.config import (
 )
 from mlx_speech.training.ema import ExponentialMovingAverage
 from mlx_speech.training.interrupt import TrainingInterrupted
-from mlx_speech.training.loop import TrainingDiverged, run_training
+from mlx_speech.training.keeper import TrainingDiverged
+from mlx_speech.training.loop import run_training
 from mlx_speech.training.optim import (
     GroupedAdamW,
     ParameterGroup,

@@ -21,11 +21,12 @@ from mlx.utils import tree_flatten, tree_map_with_path
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.files import replacing_folder
+from mlx_speech.hub.load import load_safetensors
+from mlx_speech.hub.save import save_safetensors
 from mlx_speech.training.task import Best, TrainingTask
 
 STATE_FILE = "state.json"
 _NAME = re.compile(r"\d{8,}")
-_LEFT_OVER = re.compile(r"\.\d{8,}\.[0-9a-f]{8}\.(partial|retired)")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def save_checkpoint(folder: Path, task: TrainingTask, state: RunState) -> Path:
         sizes = {}
         for name, arrays in _task_arrays(task).items():
             path = temporary / name
-            mx.save_safetensors(str(path), arrays)
+            save_safetensors(path, arrays)
             sizes[name] = path.stat().st_size
         content = {**asdict(state), "files": sizes}
         text = json.dumps(content, indent=2, sort_keys=True)
@@ -90,7 +91,8 @@ def complete_checkpoints(folder: Path) -> list[Path]:
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint under ``folder``, or None."""
-    return (complete_checkpoints(folder) or [None])[-1]
+    complete = complete_checkpoints(folder)
+    return complete[-1] if complete else None
 
 
 def read_state(checkpoint: Path) -> RunState:
@@ -146,14 +148,6 @@ def prune_checkpoints(folder: Path, keep: int, best_step: int | None) -> None:
             shutil.rmtree(retired)
 
 
-def remove_left_overs(folder: Path) -> None:
-    """Remove temporary folders that a killed run left under ``folder``."""
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if _LEFT_OVER.fullmatch(path.name):
-                shutil.rmtree(path)
-
-
 def all_arrays(task: TrainingTask) -> dict[str, mx.array]:
     """Every array of the task's state by "file/key", for evaluation and checks."""
     return {
@@ -182,14 +176,9 @@ def _filled(tree: Any, arrays: Mapping[str, mx.array]) -> Any:
 def _load_arrays(path: Path, expected: Mapping[str, mx.array]) -> dict[str, mx.array]:
     if not path.is_file():
         raise SpeechError(f"the checkpoint lacks `{path}`", "choose another checkpoint")
-    try:
-        arrays = mx.load(str(path))
-        mx.eval(arrays)
-    except (RuntimeError, ValueError) as error:
-        raise SpeechError(
-            f"`{path}` is damaged: {error}", "choose another checkpoint"
-        ) from error
-    assert isinstance(arrays, dict)
+    arrays = load_safetensors(path)
+    # MLX reads lazily; pruning may remove the file before an array is used.
+    mx.eval(arrays)
     differences = describe_differences(expected, arrays)
     if differences:
         raise SpeechError(

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 
 class DivergenceWatch:
@@ -82,5 +83,5 @@ def first_non_finite(arrays: Mapping[str, mx.array]) -> str:
     if not flags:
         return ""
     names = list(flags)
-    healthy = mx.stack(list(flags.values())).tolist()
-    return next((n for n, ok in zip(names, healthy, strict=True) if not ok), "")
+    healthy = np.asarray(mx.stack(list(flags.values())))
+    return "" if healthy.all() else names[int(np.argmin(healthy))]

@@ -49,7 +49,7 @@ class ExponentialMovingAverage:
             rate = mx.maximum(rate, 1.0 - (1.0 + count) / (10.0 + count))
         average = self.state["average"]
         moved = {}
-        for path, value in tree_flatten(self.module.parameters()):
+        for path, value in dict(tree_flatten(self.module.parameters())).items():
             old = average[path]
             moved[path] = old + rate.astype(old.dtype) * (value - old)
         self.state = {"updates": updates, "average": moved}

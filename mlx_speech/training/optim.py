@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.optimizers import AdamW, Optimizer
-from mlx.utils import tree_flatten, tree_merge, tree_reduce, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_merge, tree_reduce, tree_unflatten
 
 from mlx_speech.errors import SpeechError
 
@@ -111,10 +111,6 @@ class GroupedAdamW(Optimizer):
         """Present learning rate of each group."""
         return {name: member.learning_rate for name, member in self.members.items()}
 
-    @property
-    def learning_rate(self) -> mx.array:
-        return self.members[DEFAULT_GROUP].learning_rate
-
     def init(self, parameters: dict) -> None:
         for name, part in self._split(parameters).items():
             self.members[name].init(part)
@@ -139,7 +135,7 @@ class GroupedAdamW(Optimizer):
 
     def _split(self, tree: dict) -> dict[str, dict]:
         parts: dict[str, list] = {name: [] for name in self.members}
-        for path, value in tree_flatten(tree):
+        for path, value in dict(tree_flatten(tree)).items():
             parts[self._group_of(path)].append((path, value))
         return {
             name: tree_unflatten(part) if part else {} for name, part in parts.items()
@@ -186,6 +182,8 @@ def learning_rates(optimizers: Mapping[str, Optimizer]) -> dict[str, mx.array]:
         if isinstance(optimizer, GroupedAdamW) and optimizer.groups:
             for group, rate in optimizer.learning_rates.items():
                 rates[f"{name}.{group}"] = rate
+        elif isinstance(optimizer, GroupedAdamW):
+            rates[name] = optimizer.learning_rates[DEFAULT_GROUP]
         else:
             rates[name] = optimizer.learning_rate
     return rates
@@ -207,15 +205,13 @@ def clip_gradients(gradients: Any, max_norm: float) -> tuple[Any, mx.array]:
     Returns:
         The gradients and their norm before clipping.
     """
-    from mlx.utils import tree_map
-
     norm = gradient_norm(gradients)
     scale = mx.minimum(max_norm / (norm + 1e-6), 1.0)
     return tree_map(lambda g: g * scale.astype(g.dtype), gradients), norm
 
 
 def _require_matches(network: nn.Module, prefixes: Iterable[str]) -> None:
-    paths = [path for path, _ in tree_flatten(network.parameters())]
+    paths = list(dict(tree_flatten(network.parameters())))
     for prefix in prefixes:
         if any(is_under(path, prefix) for path in paths):
             continue

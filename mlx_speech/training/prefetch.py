@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +12,7 @@ def prefetched(
     load: Callable[[Sequence[int]], Any],
     batches: Sequence[Sequence[int]],
     ahead: int = 2,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """``load(batch)`` for each batch, in order, at most ``ahead`` of them early.
 
     One thread, so ``load`` never runs twice at once; its errors arrive at the batch

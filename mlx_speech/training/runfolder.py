@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.training.checkpoint import latest_checkpoint
+
+# What mlx_speech.files and pruning call their temporary folders and files.
+_LEFT_OVER = re.compile(
+    r"\..+\.[0-9a-f]{8}\.(partial|retired)|\.(loss|metrics)\.[0-9a-f]{8}\.(png|jsonl)"
+)
 
 
 @dataclass(frozen=True)
@@ -116,3 +122,17 @@ def require_checkpoint(folder: RunFolder) -> Path:
             "start it again with `--overwrite`, or check the folder's name",
         )
     return newest
+
+
+def remove_left_overs(folder: RunFolder) -> None:
+    """Remove the temporary files and folders that a killed run left."""
+    for parent in (folder.root, folder.checkpoints, folder.samples, folder.plots):
+        if not parent.is_dir():
+            continue
+        for path in parent.iterdir():
+            if not _LEFT_OVER.fullmatch(path.name):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()

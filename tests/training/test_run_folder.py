@@ -1,0 +1,217 @@
+"""What a run writes, keeps and refuses."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mlx_speech.errors import SpeechError
+from mlx_speech.training import LoopSettings, Observer, prepare_run_folder, run_training
+from mlx_speech.training.checkpoint import complete_checkpoints, read_state
+from mlx_speech.training.report import MetricsLog, read_metrics
+
+
+class Scripted(Observer):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.best: list[int] = []
+
+    def on_note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def on_checkpoint(self, folder: Path, step: int, best: bool) -> None:
+        if best:
+            self.best.append(step)
+
+
+def scored(toy: ModuleType, scores: dict[int, float]) -> Any:
+    class Scored(toy.ToyTask):  # type: ignore[name-defined, misc]
+        def validate(self, step: int) -> dict[str, float]:
+            return {"error": scores[step], "other": 1.0}
+
+    return Scored()
+
+
+def names(folder: Path) -> list[str]:
+    return [str(int(path.name)) for path in complete_checkpoints(folder)]
+
+
+def test_the_newest_and_the_best_checkpoints_stay(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    scores = {2: 5.0, 4: 3.0, 6: 1.0, 8: 2.0, 10: 4.0, 12: 1.0, 14: 1.5, 16: 9.0}
+    observer = Scripted()
+    result = run_training(
+        scored(toy, scores),
+        toy.settings(validate_every=2, checkpoint_every=4, keep=2, sample_every=0),
+        tmp_path,
+        observer,
+    )
+    assert observer.best == [2, 4, 6]
+    assert names(tmp_path / "checkpoints") == ["6", "12", "16"]
+    assert result.best is not None and (result.best.step, result.best.value) == (6, 1.0)
+    assert read_state(result.checkpoint).best == result.best
+
+
+def test_the_best_is_remembered_over_a_resume(toy: ModuleType, tmp_path: Path) -> None:
+    scores = {step: 10.0 - step for step in range(1, 7)}
+    scores.update({step: 5.0 + step for step in range(7, 17)})
+    settings = {"validate_every": 1, "sample_every": 0, "keep": 1}
+    run_training(scored(toy, scores), toy.settings(max_steps=9, **settings), tmp_path)
+    result = run_training(
+        scored(toy, scores), toy.settings(**settings), tmp_path, resume=True
+    )
+    assert result.best is not None and result.best.step == 6
+    assert names(tmp_path / "checkpoints") == ["6", "16"]
+
+
+def test_export_best_gives_the_best_weights(toy: ModuleType, tmp_path: Path) -> None:
+    import mlx.core as mx
+
+    scores = {4: 2.0, 8: 1.0, 12: 3.0, 16: 4.0}
+    settings = toy.settings(export="best", sample_every=0)
+    run_training(scored(toy, scores), settings, tmp_path)
+    model = mx.load(str(tmp_path / "model" / "model.safetensors"))
+    best = mx.load(str(tmp_path / "checkpoints" / "00000008" / "generator.safetensors"))
+    last = mx.load(str(tmp_path / "checkpoints" / "00000016" / "generator.safetensors"))
+    assert all(mx.array_equal(model[name], best[name]) for name in best)
+    assert not all(mx.array_equal(model[name], last[name]) for name in last)
+
+
+def test_a_validation_score_of_nan_is_noted_and_is_not_the_best(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    scores = {4: 2.0, 8: float("nan"), 12: 3.0, 16: 4.0}
+    observer = Scripted()
+    result = run_training(scored(toy, scores), toy.settings(), tmp_path, observer)
+    assert result.best is not None and result.best.step == 4
+    assert "validation at step 8: error is nan" in observer.notes
+    lines = [x for x in read_metrics(tmp_path / "metrics.jsonl") if x["step"] == 8]
+    assert lines[-1]["metrics"] == {"other": 1.0}
+
+
+def test_the_folder_holds_metrics_samples_curves_and_model(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    run_training(toy.ToyTask(), toy.settings(), tmp_path / "run ä")
+    root = tmp_path / "run ä"
+    assert (root / "plots" / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert (root / "samples" / "00000008" / "sample.txt").read_text() == "8"
+    assert (root / "samples" / "00000016" / "sample.txt").read_text() == "16"
+    assert (root / "model" / "model.safetensors").exists()
+    lines = read_metrics(root / "metrics.jsonl")
+    assert [line["step"] for line in lines if line["kind"] == "step"] == list(
+        range(1, 17)
+    )
+    step = lines[0]
+    assert set(step["metrics"]) == {"generator_loss", "critic_loss"}
+    assert step["seconds"] > 0 and step["steps_per_second"] > 0
+    assert step["peak_memory_bytes"] > 0
+
+
+def test_without_matplotlib_one_line_says_so_once(
+    toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *arguments: Any, **keywords: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    observer = Scripted()
+    run_training(toy.ToyTask(), toy.settings(), tmp_path, observer)
+    assert len([note for note in observer.notes if "matplotlib" in note]) == 1
+    assert not (tmp_path / "plots").exists()
+
+
+def test_a_logged_loss_equals_the_recomputed_one(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    import mlx.core as mx
+    import numpy as np
+
+    from mlx_speech.training.loop import step_seed
+
+    run_training(toy.ToyTask(), toy.settings(max_steps=1), tmp_path)
+    logged = read_metrics(tmp_path / "metrics.jsonl")[0]["metrics"]
+    task = toy.ToyTask()
+    mx.random.seed(step_seed(0, 1, "global"))
+    key = mx.random.key(step_seed(0, 1, "key"))
+    metrics = task.step(task.load_batch(task.batches(0)[0]), key, 1)
+    assert logged == {name: np.asarray(value).item() for name, value in metrics.items()}
+
+
+def test_a_cut_last_line_is_skipped_and_another_broken_line_is_an_error(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path, None)
+    for step in (1, 2, 3):
+        log.write("step", step, {"metrics": {"loss": step / 2}})
+    path.write_text(path.read_text()[:-9])
+    assert [line["step"] for line in read_metrics(path)] == [1, 2]
+    MetricsLog(path, 1).write("step", 2, {"metrics": {}})
+    assert [line["step"] for line in read_metrics(path)] == [1, 2]
+    path.write_text("broken\n" + path.read_text())
+    with pytest.raises(SpeechError, match="line 1"):
+        read_metrics(path)
+
+
+def test_a_used_folder_needs_resume_or_overwrite(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    run_training(toy.ToyTask(), toy.settings(max_steps=1), tmp_path)
+    with pytest.raises(SpeechError, match="already holds a run"):
+        run_training(toy.ToyTask(), toy.settings(), tmp_path)
+    with pytest.raises(SpeechError, match="already exists"):
+        prepare_run_folder(tmp_path)
+    (tmp_path / "mine.txt").write_text("keep me")
+    folder = prepare_run_folder(tmp_path, overwrite=True)
+    assert not folder.contents()
+    assert (tmp_path / "mine.txt").exists()
+    run_training(toy.ToyTask(), toy.settings(max_steps=1), tmp_path)
+
+
+def test_a_folder_of_something_else_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(SpeechError) as caught:
+        prepare_run_folder(tmp_path, overwrite=True)
+    assert "other files" in caught.value.hint
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_nothing_to_resume_is_an_error(toy: ModuleType, tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(SpeechError, match="no complete checkpoint"):
+            prepare_run_folder(folder, resume=True)
+        with pytest.raises(SpeechError, match="no complete checkpoint"):
+            run_training(toy.ToyTask(), toy.settings(), folder, resume=True)
+
+
+def test_a_truncated_checkpoint_is_passed_over(toy: ModuleType, tmp_path: Path) -> None:
+    run_training(toy.ToyTask(), toy.settings(max_steps=8), tmp_path)
+    newest = tmp_path / "checkpoints" / "00000008" / "critic.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-4])
+    assert names(tmp_path / "checkpoints") == ["4"]
+    result = run_training(toy.ToyTask(), toy.settings(), tmp_path, resume=True)
+    assert result.step == 16
+
+
+def test_a_run_needs_an_end(toy: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SpeechError, match="needs an end"):
+        run_training(toy.ToyTask(), LoopSettings(), tmp_path)
+    with pytest.raises(SpeechError, match="at least 1"):
+        LoopSettings(max_steps=0)
+
+
+def test_no_batches_is_an_error(toy: ModuleType, tmp_path: Path) -> None:
+    task = toy.ToyTask()
+    task.batches = lambda epoch: []
+    with pytest.raises(SpeechError, match="no batches"):
+        run_training(task, toy.settings(), tmp_path)

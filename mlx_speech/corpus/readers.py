@@ -7,7 +7,6 @@ recording (as forced aligners and HTK keep them).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from mlx_speech.corpus.recordings import (
     RecordingFinder,
     is_recording,
     leaves_folder,
+    list_folder,
     without_audio_suffix,
 )
 from mlx_speech.errors import SpeechError
@@ -189,6 +189,12 @@ def _from_tree(folder: Path, layout: str) -> list[Utterance]:
     utterances = []
     for stem in pairs:
         relative = stem.relative_to(folder)
+        name = relative.as_posix()
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise SpeechError(
+                f"the name of a recording in `{folder}` is not UTF-8: {name!a}",
+                "rename it, for example with `convmv`",
+            )
         speaker = None
         if layout == "multi-speaker":
             if len(relative.parts) < 2:
@@ -198,20 +204,17 @@ def _from_tree(folder: Path, layout: str) -> list[Utterance]:
                 )
             speaker = relative.parts[0]
         text = " ".join(read_text(transcripts[stem]).split())
-        utterances.append(
-            Utterance(relative.as_posix(), recordings[stem], text, speaker)
-        )
+        utterances.append(Utterance(name, recordings[stem], text, speaker))
     return utterances
 
 
 def _walk(folder: Path) -> list[Path]:
-    """All files below a folder, sorted; hidden files and folders are left out."""
-
-    def explain(error: OSError) -> None:
-        raise SpeechError(f"`{error.filename}` cannot be read: {error.strerror}")
-
-    found = []
-    for place, directories, files in os.walk(folder, onerror=explain):
-        directories[:] = sorted(name for name in directories if name[0] != ".")
-        found += [Path(place, name) for name in files if name[0] != "."]
-    return sorted(found)
+    """All files below a folder, sorted, without hidden ones; links are not followed."""
+    files: list[Path] = []
+    for name in list_folder(folder):
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            files += _walk(path)
+        elif path.is_file():
+            files.append(path)
+    return files

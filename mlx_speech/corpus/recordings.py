@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import unicodedata
 from pathlib import Path, PurePosixPath
+
+from mlx_speech.errors import SpeechError
 
 # In order of preference when one name exists in several formats: lossless first.
 AUDIO_SUFFIXES = (
@@ -82,16 +85,28 @@ class RecordingFinder:
 
     def _listing(self, directory: Path) -> dict[str, Path]:
         if directory not in self._listings:
-            self._listings[directory] = (
-                {
-                    _composed(entry.name): entry
-                    for entry in directory.iterdir()
-                    if is_recording(entry.name)
-                }
-                if directory.is_dir()
-                else {}
-            )
+            # os.path.isdir also answers for names that no file system could hold.
+            names = list_folder(directory) if os.path.isdir(directory) else []
+            self._listings[directory] = {
+                _composed(name): directory / name
+                for name in names
+                if is_recording(name)
+            }
         return self._listings[directory]
+
+
+def list_folder(folder: Path) -> list[str]:
+    """The names in a folder, sorted, without hidden ones.
+
+    Raises:
+        SpeechError: the folder cannot be read.
+    """
+    try:
+        return sorted(name for name in os.listdir(folder) if name[0] != ".")
+    except OSError as error:
+        raise SpeechError(
+            f"`{folder}` cannot be read: {error.strerror}", "check its permissions"
+        ) from error
 
 
 def _composed(name: str) -> str:

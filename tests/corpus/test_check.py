@@ -167,6 +167,39 @@ def test_unusable_recordings_are_named_with_the_reason(
     assert report.seconds == {}
 
 
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "flac", "ogg"])
+def test_a_copy_that_was_cut_short_is_unreadable(
+    tmp_path: Path, record: Record, suffix: str
+) -> None:
+    path = record(tmp_path / f"a.{suffix}", 2.0)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    report = check_corpus(utterances(path))
+    assert list(report.unreadable) == ["a"]
+
+
+def test_a_wav_from_a_pipe_claims_a_length_that_is_not_believed(
+    tmp_path: Path, record: Record
+) -> None:
+    path = record(tmp_path / "a.wav", 2.0)
+    data = bytearray(path.read_bytes())
+    for chunk in (b"RIFF", b"data"):
+        place = data.index(chunk) + 4
+        data[place : place + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    assert measure(path).seconds == 2.0
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "ogg", "flac", "aiff"])
+def test_other_formats_are_measured(
+    tmp_path: Path, record: Record, suffix: str
+) -> None:
+    facts = measure(record(tmp_path / f"a.{suffix}", 2.0, before=0.5))
+    assert facts.seconds == pytest.approx(2.5, abs=0.1)
+    assert facts.leading == pytest.approx(0.5, abs=0.1)
+    assert facts.peak == pytest.approx(0.5, abs=0.05)
+
+
 def test_a_folder_named_like_a_recording_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "a.wav").mkdir()
     with pytest.raises(UnreadableError, match="is a folder"):

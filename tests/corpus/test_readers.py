@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,7 @@ def test_quotes_are_characters_and_line_ends_do_not_matter(
         ("a.b.c", "wavs/a.b.c.aiff"),
         ("mein täglich Brot", "wavs/mein täglich Brot.wav"),
         ("./x/../a", "wavs/a.wav"),
+        ("全角\u3000空白", "wavs/全角\u3000空白.wav"),
     ],
 )
 def test_recordings_are_found_by_name(
@@ -269,3 +271,38 @@ def test_an_empty_transcript_is_kept_for_the_check(corpus: Callable[..., Path]) 
         "",
         "words",
     ]
+
+
+def test_a_name_that_no_file_can_have_is_absent(corpus: Callable[..., Path]) -> None:
+    message = refusal(corpus(f"a|one\n{'long ' * 99}/x|two\n", "a.wav"))
+    assert "1 of 2 recordings" in message
+
+
+def test_a_file_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    try:
+        (tmp_path / f"{name}.wav").touch()
+    except OSError:
+        pytest.skip("this file system stores UTF-8 names only")
+    (tmp_path / f"{name}.txt").write_text("words")
+    assert r"'caf\udce9'" in refusal(tmp_path)
+
+
+def test_hidden_files_and_linked_folders_are_left_out(tmp_path: Path) -> None:
+    for name in ("a.wav", "._a.wav", ".trash/b.wav"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        path.with_suffix(".txt").write_text("words")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert [each.identifier for each in read_corpus(tmp_path)] == ["a"]
+
+
+def test_a_linked_wavs_folder_is_followed(
+    corpus: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("disk")
+    (elsewhere / "a.wav").touch()
+    folder = corpus("a|one\n")
+    (folder / "wavs").symlink_to(elsewhere, target_is_directory=True)
+    assert read_corpus(folder)[0].audio_path == folder / "wavs" / "a.wav"

@@ -13,8 +13,10 @@ BLANK = "_"
 WORD_BOUNDARY = " "
 PAUSES = (",", ".", "?", "!", ";", ":", "-")
 
-CONSONANTS = tuple(["B", "CH", "D", "DH", "F", "G", "HH", "JH", "K", "L", "M", "N", "NG", "P", "R", "S", "SH", "T", "TH", "V", "W", "Y", "Z", "ZH"])
-VOWELS = tuple(["AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW"])
+_CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
+_VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
+CONSONANTS = tuple(_CONSONANTS.split())
+VOWELS = tuple(_VOWELS.split())
 # Stress as CMUdict writes it: 0 none, 1 primary, 2 secondary.
 STRESSED_VOWELS = tuple(vowel + stress for vowel in VOWELS for stress in "012")
 

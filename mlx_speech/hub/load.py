@@ -8,7 +8,7 @@ Format: https://huggingface.co/docs/safetensors (8 bytes of header length, JSON,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -133,19 +133,37 @@ def load_strict(
         for name in sorted(set(own) & set(weights))
         if weights[name].shape != own[name].shape
     ]
-    if missing or unexpected or reshaped:
-        parts = [
-            _count(missing, "missing"),
-            _count(unexpected, "unexpected"),
-            _count(reshaped, "with another shape"),
-        ]
+    refuse_difference(source, missing, unexpected, reshaped)
+    pairs = [(name, weights[name].astype(own[name].dtype)) for name in own]
+    module.load_weights(pairs, strict=True)
+
+
+def refuse_difference(
+    source: str | Path,
+    missing: list[str],
+    unexpected: list[str],
+    reshaped: Sequence[str] = (),
+) -> None:
+    """Raise the error of a checkpoint of another architecture, if there is one.
+
+    Args:
+        source: where the weights come from.
+        missing, unexpected: parameter names; ``reshaped``: names with both shapes.
+
+    Raises:
+        SpeechError: any of the three is not empty; counts, and up to ten of each.
+    """
+    parts = [
+        _count(missing, "missing"),
+        _count(unexpected, "unexpected"),
+        _count(list(reshaped), "with another shape"),
+    ]
+    if any(parts):
         raise SpeechError(
             f"`{source}` holds a checkpoint of another architecture: "
             + "; ".join(part for part in parts if part),
             "use the configuration that it was trained with",
         )
-    pairs = [(name, weights[name].astype(own[name].dtype)) for name in own]
-    module.load_weights(pairs, strict=True)
 
 
 def read_json(path: str | Path) -> Any:

@@ -1,0 +1,106 @@
+"""A voice: a VITS generator with everything that is needed to make it speak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlx_speech.audio import MelSpec
+from mlx_speech.errors import SpeechError
+from mlx_speech.text.vocabulary import Vocabulary
+from mlx_speech.vits.config import VitsConfig
+from mlx_speech.vits.discriminator import Discriminators
+from mlx_speech.vits.model import SynthesizerTrn
+
+# How a voice speaks unless told otherwise: the spread of the prior's noise and of the
+# stochastic durations' in standard deviations, and a factor on all durations.
+DEFAULT_INFERENCE = {"noise_scale": 0.667, "noise_scale_w": 0.8, "length_scale": 1.0}
+
+
+@dataclass
+class Voice:
+    """What a voice folder holds.
+
+    Attributes:
+        model: the generator, in evaluation mode after loading.
+        mel_spec: sampling rate and spectrogram that it was trained on.
+        vocabulary: text to symbol ids.
+        speakers: names in the order of the speaker table; empty for one voice.
+        inference: any of the keys of ``DEFAULT_INFERENCE``; the others are added.
+        discriminators: the critics that it was trained with, if they are there.
+        reads_ipa: the vocabulary takes IPA characters, not written words; something
+            outside (espeak, say) must phonemize first.
+
+    Raises:
+        SpeechError: the parts do not fit together.
+    """
+
+    model: SynthesizerTrn
+    mel_spec: MelSpec
+    vocabulary: Vocabulary
+    speakers: Sequence[str] = ()
+    inference: Mapping[str, float] = field(default_factory=dict)
+    discriminators: Discriminators | None = None
+    reads_ipa: bool = False
+
+    def __post_init__(self) -> None:
+        self.speakers = tuple(self.speakers)
+        unknown = sorted(set(self.inference) - set(DEFAULT_INFERENCE))
+        if unknown:
+            raise SpeechError(
+                f"unknown inference settings {unknown}",
+                f"known are {', '.join(DEFAULT_INFERENCE)}",
+            )
+        self.inference = DEFAULT_INFERENCE | dict(self.inference)
+        self._check_fit()
+
+    @property
+    def config(self) -> VitsConfig:
+        """The model's shapes."""
+        return self.model.config
+
+    @property
+    def sample_rate(self) -> int:
+        """Hertz of the audio that it makes."""
+        return self.mel_spec.sample_rate
+
+    def _check_fit(self) -> None:
+        config = self.config
+        if self.vocabulary.size > config.n_vocab:
+            raise SpeechError(
+                f"the vocabulary has {self.vocabulary.size} symbols and the model's "
+                f"embedding {config.n_vocab} rows",
+                "use the vocabulary that the model was trained with",
+            )
+        for what, of_mel, of_model in (
+            ("bins", self.mel_spec.n_bins, config.spec_channels),
+            ("samples a frame", self.mel_spec.hop_length, config.hop_length),
+        ):
+            if of_mel != of_model:
+                raise SpeechError(
+                    f"the spectrogram has {of_mel} {what} and the model {of_model}",
+                    "use the spectrogram that the model was trained with",
+                )
+        if self.speakers and len(self.speakers) != config.n_speakers:
+            raise SpeechError(
+                f"{len(self.speakers)} speaker names for a model of "
+                f"{config.n_speakers} speakers"
+            )
+
+
+def build_model(config: VitsConfig, source: Path) -> SynthesizerTrn:
+    """An untrained model, in evaluation mode.
+
+    Raises:
+        SpeechError: the configuration in ``source`` describes no model.
+    """
+    try:
+        model = SynthesizerTrn(config)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise SpeechError(
+            f"`{source}` does not describe a VITS model: {error}",
+            "use the configuration that the checkpoint was trained with",
+        ) from error
+    model.eval()
+    return model

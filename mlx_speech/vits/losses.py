@@ -28,9 +28,14 @@ def masked_mean(x: mx.array, mask: mx.array | None = None) -> mx.array:
         x: any shape.
         mask: 0 or 1, with the leading axes of ``x``; None for all. At least one entry
             must be kept, or the mean is not a number.
+
+    Raises:
+        ValueError: the mask's axes are not the first ones of ``x``.
     """
     if mask is None:
         return x.mean()
+    if mask.shape != x.shape[: mask.ndim]:
+        raise ValueError(f"a mask of {mask.shape} does not fit values of {x.shape}")
     inner = x.ndim - mask.ndim
     per_entry = x.mean(axis=tuple(range(mask.ndim, x.ndim))) if inner else x
     return (per_entry * mask).sum() / mask.sum()

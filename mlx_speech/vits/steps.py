@@ -315,7 +315,7 @@ def latent_loss_terms(
         forward.logs_q,
         forward.m_p,
         forward.logs_p,
-        forward.spec_mask[..., 0],
+        forward.spec_mask,
     )
     terms = {
         "loss_kl": weights.kl * kl,

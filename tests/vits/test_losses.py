@@ -37,6 +37,12 @@ def test_masked_mean_of_whole_items() -> None:
     assert found.item() == pytest.approx(x[[0, 2]].mean(), rel=1e-5)
 
 
+def test_masked_mean_refuses_a_mask_of_other_axes() -> None:
+    # Broadcasting would give a plausible wrong number.
+    with pytest.raises(ValueError, match="does not fit"):
+        masked_mean(mx.zeros((2, 5)), mx.ones((2,))[:, None])
+
+
 def test_masked_mean_without_mask_is_the_mean() -> None:
     x = draw(3, 5, 2)
     assert masked_mean(mx.array(x)).item() == pytest.approx(x.mean(), rel=1e-5)

@@ -160,6 +160,11 @@ def open_sound(source: str | Path | BinaryIO) -> Iterator[Any]:
     head = _head(file)
     if not head:
         raise SpeechError(f"`{name}` is empty (0 bytes)", "record or copy it again")
+    if Path(name).suffix.lower() == ".raw":
+        raise SpeechError(
+            f"`{name}` is raw audio, which does not say its rate or sample type",
+            "convert it to wav",
+        )
     try:
         sound = soundfile.SoundFile(file)
     except soundfile.SoundFileError as error:
@@ -191,11 +196,14 @@ def read_frames(sound: Any, frames: int, name: str) -> np.ndarray:
         ) from error
 
 
-def to_mono(samples: np.ndarray, name: str) -> np.ndarray:
-    """Mean over channels, after checking that there are samples and all are finite."""
+def to_mono(samples: np.ndarray, name: str, start: int = 0) -> np.ndarray:
+    """Mean over channels, after checking that there are samples and all are finite.
+
+    ``start`` is where ``samples`` begin in the recording, for the message.
+    """
     if samples.size == 0:
         raise SpeechError(f"`{name}` has no samples", "record or copy it again")
-    _check_finite(samples, name)
+    _check_finite(samples, name, start)
     if samples.ndim == 1:
         return np.ascontiguousarray(samples)
     if samples.shape[1] == 1:
@@ -248,6 +256,7 @@ def _converted(file: str | BinaryIO, name: str, suffix: str) -> Iterator[Path]:
             origin = Path(file).absolute()
         else:
             origin = Path(folder) / f"input{suffix}"
+            file.seek(0)  # libsndfile's attempt has moved it
             with open(origin, "wb") as copy:
                 shutil.copyfileobj(file, copy)
         command = _conversion_command(origin, target, suffix, name)
@@ -303,10 +312,10 @@ def _as_float(samples: np.ndarray, name: str) -> np.ndarray:
     )
 
 
-def _check_finite(samples: np.ndarray, name: str) -> None:
+def _check_finite(samples: np.ndarray, name: str, start: int = 0) -> None:
     bad = ~np.isfinite(samples)
     if bad.any():
-        where = int(np.argwhere(bad)[0][0])
+        where = start + int(np.argwhere(bad)[0][0])
         raise SpeechError(
             f"`{name}` has {int(bad.sum())} samples that are not finite numbers, the "
             f"first at {where}",

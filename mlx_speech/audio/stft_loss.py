@@ -23,7 +23,7 @@ RESOLUTIONS: tuple[tuple[int, int, int], ...] = (
 # Smallest power: bounds the logarithm and the gradient of the square root.
 _SMALLEST_POWER = 1e-7
 # Keeps the gradient of the norm finite where both signals are equal.
-_NORM_EPS = 1e-12
+_NORM_EPS = 1e-16
 
 
 def multi_resolution_stft_loss(

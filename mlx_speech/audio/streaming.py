@@ -56,18 +56,18 @@ class AudioBlocks:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         name = source_name(self.source)
-        empty = True
+        position = 0
         with open_sound(self.source) as sound:
             frames = max(1, int(self.block_seconds * sound.samplerate))
             resampler = self._resampler(sound.samplerate)
             while len(block := read_frames(sound, frames, name)):
-                mono = to_mono(block, name)
-                empty = False
+                mono = to_mono(block, name, start=position)
+                position += len(block)
                 if resampler is not None:
                     mono = resampler.resample_chunk(mono)
                 if len(mono):
                     yield mono
-            if empty:
+            if position == 0:
                 raise SpeechError(f"`{name}` has no samples", "record or copy it again")
             if resampler is not None:
                 tail = resampler.resample_chunk(np.empty(0, np.float32), last=True)

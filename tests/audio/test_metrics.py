@@ -1,0 +1,83 @@
+"""Mel-cepstra are scipy's DCT, the warping is the textbook's, the scores follow."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from scipy.fft import dct
+
+from mlx_speech.audio.metrics import (
+    aligned_mel_l1,
+    dtw_path,
+    mel_cepstra,
+    mel_cepstral_distortion,
+)
+from mlx_speech.errors import SpeechError
+
+
+def cheapest(cost: np.ndarray) -> float:
+    """Cost of the best path, cell by cell."""
+    total = np.full(cost.shape, np.inf)
+    for i in range(cost.shape[0]):
+        for j in range(cost.shape[1]):
+            before = [total[i - 1, j - 1]] if i and j else []
+            before += [total[i - 1, j]] if i else []
+            before += [total[i, j - 1]] if j else []
+            total[i, j] = cost[i, j] + (min(before) if before else 0.0)
+    return total[-1, -1]
+
+
+def test_cepstra_are_the_orthonormal_dct():
+    frames = np.random.default_rng(0).normal(size=(7, 80))
+    expected = dct(frames, type=2, norm="ortho", axis=1)[:, 1:14]
+    np.testing.assert_allclose(mel_cepstra(frames), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1), (13, 9), (40, 57)])
+def test_the_path_is_cheapest_and_monotonic(shape):
+    cost = np.random.default_rng(sum(shape)).random(shape)
+    rows, columns = dtw_path(cost)
+    assert (rows[0], columns[0]) == (0, 0)
+    assert (rows[-1] + 1, columns[-1] + 1) == shape
+    steps = np.stack([np.diff(rows), np.diff(columns)], axis=1)
+    assert {tuple(step) for step in steps} <= {(0, 1), (1, 0), (1, 1)}
+    assert cost[rows, columns].sum() == pytest.approx(cheapest(cost))
+
+
+def test_repeated_frames_cost_nothing():
+    reference = np.random.default_rng(1).normal(size=(20, 80))
+    slower = np.repeat(reference, np.arange(20) % 3 + 1, axis=0)
+    assert mel_cepstral_distortion(reference, slower) == pytest.approx(0.0, abs=1e-9)
+    assert aligned_mel_l1(reference, mx.array(slower)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_distortion_follows_the_formula():
+    reference = np.random.default_rng(2).normal(size=(1, 80))
+    other = np.random.default_rng(3).normal(size=(1, 80))
+    difference = dct(reference - other, type=2, norm="ortho", axis=1)[0, 1:14]
+    expected = 10 / np.log(10) * np.sqrt(2 * np.sum(difference**2))
+    assert mel_cepstral_distortion(reference, other) == pytest.approx(expected)
+    assert aligned_mel_l1(reference, other) == pytest.approx(
+        np.abs(reference - other).mean()
+    )
+
+
+def test_loudness_alone_is_no_distortion():
+    reference = np.random.default_rng(4).normal(size=(9, 80))
+    assert mel_cepstral_distortion(reference, reference + 2.0) < 1e-6
+    assert aligned_mel_l1(reference, reference + 2.0) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mel_cepstra(np.zeros((3, 13))), "13 mel-cepstra"),
+        (lambda: mel_cepstra(np.zeros(80)), "frames, n_mels"),
+        (lambda: dtw_path(np.zeros((0, 3))), "non-empty"),
+        (lambda: dtw_path(np.full((2, 2), np.nan)), "finite"),
+    ],
+)
+def test_bad_input_is_explained(call, message):
+    with pytest.raises(SpeechError, match=message):
+        call()

@@ -106,8 +106,18 @@ class RunKeeper:
             {**then.environment, **then.record}, {**now.environment, **now.record}
         ):
             self.observer.on_note(f"results may differ after this resume: {text}")
-        self.state = replace(then, environment=now.environment, record=now.record)
+        best = then.best
+        if best is not None and best.step not in self._steps_on_disk():
+            self.observer.on_note(f"the best checkpoint, step {best.step}, is gone")
+            best = None
+        self.state = replace(
+            then, best=best, environment=now.environment, record=now.record
+        )
         self._saved = path
+
+    def _steps_on_disk(self) -> set[int]:
+        complete = checkpoints.complete_checkpoints(self.folder.checkpoints)
+        return {int(path.name) for path in complete}
 
     def something_is_due(self) -> bool:
         """True when the present step has more to do than to be taken."""

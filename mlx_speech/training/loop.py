@@ -167,7 +167,10 @@ class _Run:
         step = keeper.state.step + 1
         mx.random.seed(step_seed(self.settings.seed, step, "global"))
         key = mx.random.key(step_seed(self.settings.seed, step, "key"))
-        metrics = self.task.step(batch, key, step)
+        metrics = {
+            name: value.astype(mx.float32)
+            for name, value in self.task.step(batch, key, step).items()
+        }
         mx.async_eval(metrics, all_arrays(self.task))
         position = keeper.state.position + 1
         keeper.state = replace(keeper.state, step=step, position=position)

@@ -15,7 +15,7 @@ from mlx_speech.training.checkpoint import latest_checkpoint
 
 # What mlx_speech.files and pruning call their temporary folders and files.
 _LEFT_OVER = re.compile(
-    r"\..+\.[0-9a-f]{8}\.(partial|retired)|\.(loss|metrics)\.[0-9a-f]{8}\.(png|jsonl)"
+    r"\..+\.[0-9a-f]{8}\.(partial|retired)|\.(config|loss|metrics)\.[0-9a-f]{8}\.\w+"
 )
 
 
@@ -84,6 +84,8 @@ def prepare_run_folder(
     if resume:
         require_checkpoint(folder)
         return folder
+    if overwrite:
+        remove_left_overs(folder)
     if folder.root.is_dir() and any(folder.root.iterdir()):
         found = folder.contents()
         if not overwrite or not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -30,3 +31,11 @@ def toy() -> ModuleType:
 @pytest.fixture(scope="session")
 def toy_script() -> Path:
     return TOY
+
+
+@pytest.fixture
+def no_pictures() -> Iterator[None]:
+    """Runs draw no loss curves: that takes longer than all else in these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlx_speech.training.keeper.plot_losses", lambda *_: True)
+        yield

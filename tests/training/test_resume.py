@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +16,7 @@ from mlx_speech.training import Observer, run_training
 from mlx_speech.training.checkpoint import all_arrays
 from mlx_speech.training.report import read_metrics
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 STEPS = 16
 
 
@@ -38,14 +38,6 @@ def assert_same_state(first: Any, second: Any) -> None:
     for name in a:
         assert a[name].dtype == b[name].dtype
         assert np.array_equal(np.asarray(a[name]), np.asarray(b[name])), name
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_pictures() -> Iterator[None]:
-    # Drawing takes longer than everything else here.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlx_speech.training.keeper.plot_losses", lambda *_: True)
-        yield
 
 
 @pytest.fixture(scope="module")

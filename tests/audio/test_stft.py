@@ -12,6 +12,7 @@ from mlx_speech.audio.stft import (
     overlap_add,
     pad_signal,
     real_fft,
+    real_ifft,
     squared_magnitude,
 )
 from mlx_speech.errors import SpeechError
@@ -117,6 +118,19 @@ def test_real_fft_has_the_gradient_of_mlx_own(size):
         return mx.grad(run)(x)
 
     np.testing.assert_allclose(total(real_fft), total(mx.fft.rfft), atol=2e-4)
+
+
+@pytest.mark.parametrize("size", [8, 9, 400])
+def test_real_ifft_has_the_gradient_of_mlx_own(size):
+    parts = mx.random.normal((2, 3, size // 2 + 1), key=mx.random.key(7))
+    c = mx.random.normal((3, size), key=mx.random.key(8))
+
+    def gradient(transform):
+        return mx.grad(lambda p: (transform(p[0] + 1j * p[1]) * c).sum())(parts)
+
+    ours = gradient(lambda spectrum: real_ifft(spectrum, size))
+    theirs = gradient(lambda spectrum: mx.fft.irfft(spectrum, n=size))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_squared_magnitude_is_differentiable_at_zero():

@@ -18,7 +18,7 @@ from mlx_speech.text.lexicon import look_up
 from mlx_speech.text.normalize import normalize
 from mlx_speech.text.symbols import PAUSES, PHONEMES, STRESSED_VOWELS, WORD_BOUNDARY
 
-_TOKEN = re.compile(r"\{[^{}]*\}|[a-z']+|[,.?!;:-]")
+_TOKEN = re.compile(r"\{[^{}]*\}|'?[a-z][a-z']*|[,.?!;:-]")
 _SIBILANTS = frozenset(("S", "Z", "SH", "ZH", "CH", "JH"))
 _VOICELESS = frozenset(("P", "T", "K", "F", "TH", "S", "SH", "CH"))
 _PHONEMES = frozenset(PHONEMES)
@@ -59,8 +59,12 @@ def pronounce(word: str) -> tuple[str, ...]:
 
 def words_read_by_rule(text: str) -> list[str]:
     """Words of ``text`` that neither the dictionary nor their parts explain."""
-    words = dict.fromkeys(re.findall(r"[a-z']+", normalize(text)))
-    return [w for w in words if w.strip("'") and _listed_or_derived(w) is None]
+    words = dict.fromkeys(t for t in _TOKEN.findall(normalize(text)) if _is_word(t))
+    return [word for word in words if _listed_or_derived(word) is None]
+
+
+def _is_word(token: str) -> bool:
+    return token not in PAUSES and not token.startswith("{")
 
 
 def _token_phonemes(token: str, following: str) -> tuple[str, ...]:

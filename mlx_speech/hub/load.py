@@ -136,6 +136,8 @@ def load_strict(
     refuse_difference(source, missing, unexpected, reshaped)
     pairs = [(name, weights[name].astype(own[name].dtype)) for name in own]
     module.load_weights(pairs, strict=True)
+    # Read the data now: a lazy array would keep the file open, and fail later.
+    mx.eval(module.parameters())
 
 
 def refuse_difference(

@@ -82,13 +82,14 @@ def load_hf(folder: Path) -> Voice:
     """
     values = _object(folder / "config.json")
     config = hf_to_config(values)
-    model = build_model(config, folder / "config.json")
+    extras = _optional_object(folder / EXTRAS_NAME)
+    tokenizer = _optional_object(folder / "tokenizer_config.json")
     arrays, unknown = from_hf(_load_weights(folder), config)
+    if extras.get("n_speakers") == 1 and "emb_g.weight" in arrays:
+        config = replace(config, n_speakers=1)
+        arrays["emb_g.weight"] = arrays["emb_g.weight"][:1]
+    model = build_model(config, folder / "config.json")
     load_from_torch(model, arrays, str(folder), unknown)
-    extras_path = folder / EXTRAS_NAME
-    extras = _object(extras_path) if extras_path.is_file() else {}
-    tokenizer_path = folder / "tokenizer_config.json"
-    tokenizer = _object(tokenizer_path) if tokenizer_path.is_file() else {}
     speed = values.get("speaking_rate", 1.0)
     return Voice(
         model=model,
@@ -139,6 +140,7 @@ def save_hf(folder: Path, voice: Voice, dtype: mx.Dtype | None = None) -> list[s
         "mel": voice.mel_spec.to_dict(),
         "vocabulary": voice.vocabulary.to_dict(),
         "speakers": list(voice.speakers),
+        "n_speakers": voice.config.n_speakers,
         "reads_ipa": voice.reads_ipa,
     }
     with replacing_folder(folder) as temporary:
@@ -295,3 +297,7 @@ def _object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SpeechError(f"`{path}` does not hold a JSON object")
     return content
+
+
+def _optional_object(path: Path) -> dict[str, Any]:
+    return _object(path) if path.is_file() else {}

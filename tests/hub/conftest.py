@@ -111,6 +111,7 @@ class CheckpointWriter:
         return Call(function, (storage, offset, shape, strides, False, hooks))
 
     def tensor(self, array: np.ndarray, kind: str = "FloatStorage") -> Call:
+        array = np.require(array, requirements="C")
         steps = tuple(step // array.itemsize for step in array.strides)
         return self.view(self.storage(array, kind), 0, array.shape, steps)
 

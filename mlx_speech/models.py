@@ -1,0 +1,86 @@
+"""The one place that knows every model family: a path to the package that loads it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mlx_speech.errors import SpeechError
+from mlx_speech.hub.load import read_json
+
+# model_type of config.json -> module and function that load such a folder.
+FAMILIES = {
+    "mlx-speech-vits": ("mlx_speech.vits.checkpoints", "load_voice"),
+    "vits": ("mlx_speech.vits.checkpoints", "load_voice"),
+}
+# Folders of the VITS release have no model_type but these sections; its weights lie in
+# files of this kind.
+VITS_RELEASE_SECTIONS = {"data", "model"}
+VITS_RELEASE_SUFFIX = ".pth"
+RUN_MODEL_NAME = "model"
+
+
+def load_model(path: str | Path, **options: Any) -> Any:
+    """Load a model of any family.
+
+    Args:
+        path: a model's folder, a training run's folder (its ``model/`` is taken), or
+            a ``G_*.pth`` of the VITS release.
+        options: handed to the family's loader.
+
+    Returns:
+        What the family's loader gives: a ``mlx_speech.vits.voice.Voice`` for VITS.
+
+    Raises:
+        SpeechError: no such path, an unknown family, or what the loader refuses.
+    """
+    folder = model_folder(path)
+    module, function = FAMILIES[_family(folder)]
+    return getattr(import_module(module), function)(folder, **options)
+
+
+def model_folder(path: str | Path) -> Path:
+    """``path``, or the folder of the model in it when it is a training run's.
+
+    Raises:
+        SpeechError: there is nothing at ``path``, or a run without a finished model.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SpeechError(f"no file or folder `{path}`", "check the path of the model")
+    if path.is_file() or (path / "config.json").is_file():
+        return path
+    inner = path / RUN_MODEL_NAME
+    if (inner / "config.json").is_file():
+        return inner
+    if (path / "checkpoints").is_dir():
+        raise SpeechError(
+            f"the training run `{path}` has no finished model yet",
+            "let it go on with --resume, at least to its first export",
+        )
+    raise SpeechError(
+        f"`{path}` holds no config.json, so it is no model",
+        "give a model's folder or a training run's",
+    )
+
+
+def _family(path: Path) -> str:
+    if path.is_file():
+        if path.suffix == VITS_RELEASE_SUFFIX:
+            return "vits"
+        raise SpeechError(
+            f"`{path}` is no model that can be loaded",
+            "give a model's folder, or a G_*.pth of the VITS release",
+        )
+    content = read_json(path / "config.json")
+    content = content if isinstance(content, dict) else {}
+    family = content.get("model_type")
+    if family is None and set(content) >= VITS_RELEASE_SECTIONS:
+        return "vits"
+    if family not in FAMILIES:
+        raise SpeechError(
+            f"`{path}` has an unknown layout: model_type is {family!r}",
+            f"known are {', '.join(FAMILIES)} and the VITS release's training folders",
+        )
+    return family

@@ -32,13 +32,13 @@ def masked_mean(x: mx.array, mask: mx.array | None = None) -> mx.array:
     Raises:
         ValueError: the mask's axes are not the first ones of ``x``.
     """
-    if mask is None:
-        return x.mean()
-    if mask.shape != x.shape[: mask.ndim]:
+    if mask is not None and mask.shape != x.shape[: mask.ndim]:
         raise ValueError(f"a mask of {mask.shape} does not fit values of {x.shape}")
-    inner = x.ndim - mask.ndim
-    per_entry = x.mean(axis=tuple(range(mask.ndim, x.ndim))) if inner else x
-    return (per_entry * mask).sum() / mask.sum()
+    # Axis by axis: MLX's sum of a whole array adds one number after the other on a
+    # CPU, which is wrong by 4e-3 for four million entries.
+    while x.ndim > (0 if mask is None else mask.ndim):
+        x = x.mean(axis=-1)
+    return x if mask is None else (x * mask).sum() / mask.sum()
 
 
 def discriminator_losses(

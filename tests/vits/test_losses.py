@@ -37,6 +37,12 @@ def test_masked_mean_of_whole_items() -> None:
     assert found.item() == pytest.approx(x[[0, 2]].mean(), rel=1e-5)
 
 
+def test_masked_mean_of_millions_of_entries_is_exact() -> None:
+    x = draw(4, 1024, 1024) ** 2
+    expected = x.astype(np.float64).mean()
+    assert masked_mean(mx.array(x)).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_masked_mean_refuses_a_mask_of_other_axes() -> None:
     # Broadcasting would give a plausible wrong number.
     with pytest.raises(ValueError, match="does not fit"):

@@ -15,7 +15,7 @@ from mlx_speech.text.symbols import BLANK, VITS_SYMBOLS, intersperse
 
 KIND = "characters"
 # Romanian voices of MMS were trained on the cedilla form of this letter.
-_ROMANIAN = {"ț": "ţ"}
+_ROMANIAN = str.maketrans("ț", "ţ")
 
 
 class CharacterVocabulary:
@@ -121,7 +121,7 @@ class CharacterVocabulary:
         if self.lowercase:
             text = "".join(c if c in self.symbols else c.lower() for c in text)
         if self.language == "ron":
-            text = text.translate(str.maketrans(_ROMANIAN))
+            text = text.translate(_ROMANIAN)
         return text
 
     def _refused(self, characters: str) -> list[str]:

@@ -133,17 +133,18 @@ def _abbreviations(text: str) -> str:
     text = _replace(short.LEADING, text, lambda m: short.LEADING[m[1].lower()])
     text = _replace(short.TRAILING, text, trailing)
     text = _replace(short.BY_POSITION, text, by_position)
-    for table, following in (
-        (short.BEFORE_NAME, "[A-Z]"),
-        (short.BEFORE_NUMBER, r"\d"),
-    ):
-        text = _replace(
-            table,
-            text,
-            lambda m, table=table: table[m[1].lower()] + " ",
-            following=rf"\s?(?={following})",
-        )
-    return text
+    text = _replace(
+        short.BEFORE_NAME,
+        text,
+        lambda m: f"{short.BEFORE_NAME[m[1].lower()]} ",
+        following=r"\s?(?=[A-Z])",
+    )
+    return _replace(
+        short.BEFORE_NUMBER,
+        text,
+        lambda m: f"{short.BEFORE_NUMBER[m[1].lower()]} ",
+        following=r"\s?(?=\d)",
+    )
 
 
 def _replace(

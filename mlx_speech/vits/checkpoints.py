@@ -24,7 +24,7 @@ from mlx_speech.vits import hf_layout
 from mlx_speech.vits.config import DiscriminatorConfig, VitsConfig
 from mlx_speech.vits.discriminator import Discriminators
 from mlx_speech.vits.jaywalnut_layout import load_jaywalnut
-from mlx_speech.vits.voice import Voice, build_model
+from mlx_speech.vits.voice import Voice, build_model, explaining_settings
 
 __all__ = ["MODEL_TYPE", "Voice", "load_voice", "save_voice"]
 
@@ -138,18 +138,23 @@ def _load_own(
             f"`{source}` lacks {missing} and has the unknown keys {unknown}",
             "write voices with `mlx-speech convert` or train-vits",
         )
-    model = build_model(VitsConfig.from_dict(content["model"]), source)
+    with explaining_settings(source):
+        config = VitsConfig.from_dict(content["model"])
+        mel_spec = MelSpec.from_dict(content["mel"])
+        vocabulary = vocabulary_from_dict(content["vocabulary"])
+    model = build_model(config, source)
     load_strict(model, load_safetensors(folder / SINGLE_NAME), folder)
     critics = content.get("discriminator") if with_discriminators else None
-    return Voice(
-        model=model,
-        mel_spec=MelSpec.from_dict(content["mel"]),
-        vocabulary=vocabulary_from_dict(content["vocabulary"]),
-        speakers=content.get("speakers", ()),
-        inference=content.get("inference", {}),
-        discriminators=_load_discriminators(folder, critics),
-        reads_ipa=content.get("reads_ipa", False),
-    )
+    with explaining_settings(source):
+        return Voice(
+            model=model,
+            mel_spec=mel_spec,
+            vocabulary=vocabulary,
+            speakers=content.get("speakers", ()),
+            inference=content.get("inference", {}),
+            discriminators=_load_discriminators(folder, critics),
+            reads_ipa=content.get("reads_ipa", False),
+        )
 
 
 def _load_discriminators(

@@ -28,7 +28,7 @@ from mlx_speech.vits.config import VitsConfig
 from mlx_speech.vits.duration import DETERMINISTIC_CHANNELS
 from mlx_speech.vits.hf_names import from_hf, to_hf
 from mlx_speech.vits.torch_layout import load_from_torch
-from mlx_speech.vits.voice import Voice, build_model
+from mlx_speech.vits.voice import Voice, build_model, explaining_settings
 
 MODEL_TYPE = "vits"
 EXTRAS_NAME = "mlx_speech.json"
@@ -80,33 +80,35 @@ def load_hf(folder: Path) -> Voice:
         SpeechError: a file is missing or broken, a setting that our modules do not
             have, or weights of another architecture.
     """
-    values = _object(folder / "config.json")
-    config = hf_to_config(values)
+    source = folder / "config.json"
+    values = _object(source)
     extras = _optional_object(folder / EXTRAS_NAME)
     tokenizer = _optional_object(folder / "tokenizer_config.json")
+    with explaining_settings(source):
+        config = hf_to_config(values)
     arrays, unknown = from_hf(_load_weights(folder), config)
     if extras.get("n_speakers") == 1 and "emb_g.weight" in arrays:
         config = replace(config, n_speakers=1)
         arrays["emb_g.weight"] = arrays["emb_g.weight"][:1]
-    model = build_model(config, folder / "config.json")
+    model = build_model(config, source)
     load_from_torch(model, arrays, str(folder), unknown)
-    speed = values.get("speaking_rate", 1.0)
-    return Voice(
-        model=model,
-        mel_spec=MelSpec.from_dict(extras["mel"])
-        if "mel" in extras
-        else _mel_spec(values, config),
-        vocabulary=vocabulary_from_dict(extras["vocabulary"])
-        if "vocabulary" in extras
-        else _vocabulary(folder, tokenizer),
-        speakers=extras.get("speakers", ()),
-        inference={
-            "noise_scale": values.get("noise_scale", 0.667),
-            "noise_scale_w": values.get("noise_scale_duration", 0.8),
-            "length_scale": 1.0 / speed,
-        },
-        reads_ipa=extras.get("reads_ipa", tokenizer.get("phonemize", True)),
-    )
+    with explaining_settings(folder):
+        return Voice(
+            model=model,
+            mel_spec=MelSpec.from_dict(extras["mel"])
+            if "mel" in extras
+            else _mel_spec(values, config),
+            vocabulary=vocabulary_from_dict(extras["vocabulary"])
+            if "vocabulary" in extras
+            else _vocabulary(folder, tokenizer),
+            speakers=extras.get("speakers", ()),
+            inference={
+                "noise_scale": values.get("noise_scale", 0.667),
+                "noise_scale_w": values.get("noise_scale_duration", 0.8),
+                "length_scale": 1.0 / values.get("speaking_rate", 1.0),
+            },
+            reads_ipa=extras.get("reads_ipa", tokenizer.get("phonemize", True)),
+        )
 
 
 def save_hf(folder: Path, voice: Voice, dtype: mx.Dtype | None = None) -> list[str]:

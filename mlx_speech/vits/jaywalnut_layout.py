@@ -22,7 +22,7 @@ from mlx_speech.text.characters import CharacterVocabulary, vits_vocabulary
 from mlx_speech.vits.config import DiscriminatorConfig, VitsConfig
 from mlx_speech.vits.discriminator import Discriminators
 from mlx_speech.vits.torch_layout import load_from_torch
-from mlx_speech.vits.voice import Voice, build_model
+from mlx_speech.vits.voice import Voice, build_model, explaining_settings
 
 GENERATOR_FILE = re.compile(r"G_(\d+)\.pth")
 # Keys of the ``model`` section that fix a shape; the others switch training tricks.
@@ -69,26 +69,10 @@ def load_jaywalnut(
             "give the training's configuration with --config",
         )
     data, model_settings, symbols = _sections(config_path)
-    vocabulary = _vocabulary(data, symbols)
-    n_speakers = int(data.get("n_speakers", 0))
-    gin_channels = int(model_settings.get("gin_channels", 0))
-    # The release builds a speaker table only for more than one speaker.
-    many = n_speakers > 1 and gin_channels > 0
-    shapes = {key: model_settings[key] for key in MODEL_KEYS if key in model_settings}
-    config = VitsConfig.from_dict(
-        shapes
-        | {
-            "n_vocab": vocabulary.size,
-            "spec_channels": data["filter_length"] // 2 + 1,
-            "n_speakers": n_speakers * many,
-            "gin_channels": gin_channels * many,
-        }
-    )
-    model = build_model(config, config_path)
-    load_from_torch(model, _weights(path), str(path))
-    return Voice(
-        model=model,
-        mel_spec=MelSpec(
+    with explaining_settings(config_path):
+        vocabulary = _vocabulary(data, symbols)
+        config = _config(data, model_settings, vocabulary.size)
+        mel_spec = MelSpec(
             sample_rate=data["sampling_rate"],
             n_fft=data["filter_length"],
             hop_length=data["hop_length"],
@@ -96,7 +80,12 @@ def load_jaywalnut(
             n_mels=data.get("n_mel_channels", MEL_BANDS),
             fmin=data.get("mel_fmin") or 0.0,
             fmax=data.get("mel_fmax"),
-        ),
+        )
+    model = build_model(config, config_path)
+    load_from_torch(model, _weights(path), str(path))
+    return Voice(
+        model=model,
+        mel_spec=mel_spec,
         vocabulary=vocabulary,
         discriminators=_discriminators(path) if with_discriminators else None,
         reads_ipa=symbols is None,
@@ -134,6 +123,24 @@ def _sections(
     if missing:
         raise SpeechError(f"the section `data` of `{path}` lacks {', '.join(missing)}")
     return data, model, sections.get("symbols")
+
+
+def _config(
+    data: Mapping[str, Any], settings: Mapping[str, Any], n_vocab: int
+) -> VitsConfig:
+    n_speakers = int(data.get("n_speakers", 0))
+    gin_channels = int(settings.get("gin_channels", 0))
+    # The release builds a speaker table only for more than one speaker.
+    many = n_speakers > 1 and gin_channels > 0
+    return VitsConfig.from_dict(
+        {key: settings[key] for key in MODEL_KEYS if key in settings}
+        | {
+            "n_vocab": n_vocab,
+            "spec_channels": data["filter_length"] // 2 + 1,
+            "n_speakers": n_speakers * many,
+            "gin_channels": gin_channels * many,
+        }
+    )
 
 
 def _vocabulary(

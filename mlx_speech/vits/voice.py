@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +53,8 @@ class Voice:
                 f"unknown inference settings {unknown}",
                 f"known are {', '.join(DEFAULT_INFERENCE)}",
             )
-        self.inference = DEFAULT_INFERENCE | dict(self.inference)
+        given = {key: float(value) for key, value in self.inference.items()}
+        self.inference = DEFAULT_INFERENCE | given
         self._check_fit()
 
     @property
@@ -95,12 +97,19 @@ def build_model(config: VitsConfig, source: Path) -> SynthesizerTrn:
     Raises:
         SpeechError: the configuration in ``source`` describes no model.
     """
-    try:
+    with explaining_settings(source):
         model = SynthesizerTrn(config)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise SpeechError(
-            f"`{source}` does not describe a VITS model: {error}",
-            "use the configuration that the checkpoint was trained with",
-        ) from error
     model.eval()
     return model
+
+
+@contextmanager
+def explaining_settings(source: Path) -> Iterator[None]:
+    """Turn what values of a wrong kind raise into one sentence that names the file."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise SpeechError(
+            f"`{source}` has settings that describe no VITS model: {error}",
+            "use the configuration that the checkpoint was trained with",
+        ) from error

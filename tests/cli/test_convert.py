@@ -146,8 +146,8 @@ def test_bad_sources_give_one_line(run: Run, voice: Path, tmp_path: Path) -> Non
         command = f"cos\nsystem\n(X{chr(len(f'touch {mark}'))}\0\0\0touch {mark}tR."
         archive.writestr("archive/data.pkl", b"\x80\x02" + command.encode())
     (tmp_path / "config.json").write_text(
-        '{"model": {}, "data": {"sampling_rate": 8000, "filter_length": 16,'
-        ' "hop_length": 256, "win_length": 16}}'
+        '{"model": {}, "data": {"sampling_rate": 8000, "filter_length": 512,'
+        ' "hop_length": 256, "win_length": 512}}'
     )
     cut = voice / "model.safetensors"
     cases = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from mlx_speech.errors import SpeechError
+from mlx_speech.hub import save as save_module
 from mlx_speech.hub.load import (
     load_safetensors,
     load_strict,
@@ -82,6 +84,23 @@ def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
 def test_complex_arrays_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SpeechError, match="`z` cannot be saved"):
         save_safetensors(tmp_path / "a.safetensors", {"z": mx.array([1j])})
+
+
+def test_a_full_disk_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_safetensors(path, {"x": mx.zeros(3)})
+    before = path.read_bytes()
+
+    def full(array: mx.array) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(save_module, "_bytes", full)
+    with pytest.raises(SpeechError, match="no space left on the disk"):
+        save_safetensors(path, {"x": mx.ones(3)})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("keep", [0, 4, 20, 0.5, 0.99])

@@ -21,6 +21,7 @@ from mlx_speech.models import load_model
 from mlx_speech.nn.norm import WEIGHT_G_V
 from mlx_speech.text.characters import CharacterVocabulary
 from mlx_speech.text.phonemes import EnglishPhonemeVocabulary
+from mlx_speech.vits import jaywalnut_layout
 from mlx_speech.vits.checkpoints import Voice, load_voice, save_voice
 from mlx_speech.vits.config import DiscriminatorConfig, VitsConfig
 from mlx_speech.vits.discriminator import Discriminators
@@ -180,9 +181,12 @@ def test_an_older_voice_is_replaced_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["v"]
 
 
-def test_release_checkpoint_with_its_critics(tmp_path: Path, torch_tools: Any) -> None:
-    voice = tiny_voice()
+def test_release_checkpoint_with_its_critics(
+    tmp_path: Path, torch_tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice, critics = tiny_voice(), Discriminators(SMALL_CRITICS)
     save_release(torch_tools, tmp_path / "G_20.pth", voice.model)
+    save_release(torch_tools, tmp_path / "D_10.pth", critics)
     loaded = load_voice(tmp_path / "G_20.pth")
     assert_same_parameters(loaded.model, voice.model)
     assert loaded.config == TINY
@@ -190,6 +194,11 @@ def test_release_checkpoint_with_its_critics(tmp_path: Path, torch_tools: Any) -
     assert loaded.reads_ipa
     assert loaded.vocabulary.encode("a") == [0, 43, 0]
     assert loaded.discriminators is None
+    # The release's own are too large for a quick test.
+    monkeypatch.setattr(jaywalnut_layout, "DiscriminatorConfig", lambda: SMALL_CRITICS)
+    (tmp_path / "D_10.pth").rename(tmp_path / "D_20.pth")
+    with_critics = load_voice(tmp_path / "G_20.pth").discriminators
+    assert_same_parameters(with_critics, critics)
 
 
 def test_release_folder_takes_the_newest_generator(
@@ -279,7 +288,7 @@ def test_a_checkpoint_of_another_architecture_names_the_keys(
     assert ", ...); 2 keys with another shape (dp.proj.bias [8] instead" in message
 
     save_release(torch_tools, tmp_path / "G_1.pth", tiny_voice(SPEAKERS).model)
-    with pytest.raises(SpeechError, match=r"1.pth` holds .* 298 keys missing .*dec.cond"):
+    with pytest.raises(SpeechError, match=r"1.pth` .* 298 keys missing .*dec.cond"):
         load_voice(tmp_path / "G_1.pth")
     critics = tiny_voice(discriminators=Discriminators(SMALL_CRITICS)).discriminators
     save_release(torch_tools, tmp_path / "G_1.pth", tiny_voice().model)
@@ -348,10 +357,16 @@ def test_parts_of_our_configuration_that_are_wrong(tmp_path: Path) -> None:
         ({"inference": {"speed": 2}}, r"unknown inference settings \['speed'\]"),
         ({"speakers": ["a"]}, "1 speaker names for a model of 0 speakers"),
         ({"model": good["model"] | {"n_vocab": 5}}, "another shape"),
-        ({"model": good["model"] | {"n_vocab": "many"}}, "does not describe a VITS"),
+        (
+            {"model": good["model"] | {"n_vocab": "many"}},
+            "describe no VITS",
+        ),
         ({"model": good["model"] | {"depth": 5}}, r"unknown keys .*\['depth'\]"),
         ({"mel": good["mel"] | {"n_fft": 32}}, "has 17 bins and the model 9"),
         ({"mel": good["mel"] | {"hop_length": 4}}, "has 4 samples a frame and the m"),
+        ({"mel": good["mel"] | {"sample_rate": "fast"}}, "describe no VITS model"),
+        ({"speakers": 5}, "describe no VITS model"),
+        ({"inference": {"noise_scale": "loud"}}, "describe no VITS model"),
         ({"vocabulary": {"kind": "runes"}}, "the vocabulary kind 'runes'"),
     ]
     for change, message in cases:

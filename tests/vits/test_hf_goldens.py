@@ -211,6 +211,8 @@ def test_shards_load(golden: Golden, tmp_path: Path) -> None:
         ({"vocab_size": 10}, r"enc_p.emb.weight \[14, 16\] instead of \[10, 16\]"),
         ({"hidden_size": 17}, "must be a multiple of n_heads"),
         ({"upsample_rates": [4]}, "upsample_rates"),
+        ({"hidden_size": "wide"}, "describe no VITS model"),
+        ({"speaking_rate": 0}, "describe no VITS model"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(

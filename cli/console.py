@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 
 def talk() -> Console:
@@ -62,3 +64,60 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
             progress.update(bar, completed=done, total=total)
 
         yield advance
+
+
+class Bar:
+    """A progress bar on standard error, while it is a terminal; a context manager.
+
+    Attributes:
+        drawn: whether there is a terminal to draw on and talk is wanted.
+    """
+
+    def __init__(self, title: str, quiet: bool = False) -> None:
+        self.title = title
+        self.drawn = sys.stderr.isatty() and not quiet
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Bar:
+        if self.drawn:
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+            )
+
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[text]}"),
+                console=talk(),
+                transient=True,
+            )
+            self._task = self._progress.add_task(self.title, total=None, text="")
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Move to ``done`` of ``total``, with ``text`` behind the bar."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, total=total, text=text)
+
+    def print(self, text: str) -> None:
+        """A line above the bar."""
+        if self._progress is not None:
+            self._progress.console.print(text, markup=False)

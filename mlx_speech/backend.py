@@ -6,9 +6,9 @@ loaded with global visibility *before* ``mlx.core`` replaces it without any patc
 ``mlx_speech/__init__.py`` calls :func:`prepare` first for this reason. On macOS
 nothing is done: MLX uses Metal and Accelerate there.
 
-There, too, ``mx.compile`` starts a C++ compiler for each fused kernel, minutes for a
-training step and no faster afterwards, so ``MLX_DISABLE_COMPILE`` is set unless there is
-an NVIDIA GPU or it has a value already.
+There, too, ``mx.compile`` starts a C++ compiler for each fused kernel: minutes for a
+training step, and no faster afterwards. So ``MLX_DISABLE_COMPILE`` is set, unless there
+is an NVIDIA GPU or it has a value already.
 
 ``MLX_SPEECH_OPENBLAS`` is ``off``, or the path of a library to load instead of the
 system's. One BLAS thread is used unless ``OPENBLAS_NUM_THREADS`` says otherwise:

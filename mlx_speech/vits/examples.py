@@ -9,7 +9,9 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_speech.audio import MelSpec, linear_spectrogram, load
-from mlx_speech.corpus import FeatureCache, Utterance
+from mlx_speech.corpus.buckets import padded_length
+from mlx_speech.corpus.cache import FeatureCache
+from mlx_speech.corpus.readers import Utterance
 from mlx_speech.errors import SpeechError
 from mlx_speech.text.vocabulary import Vocabulary
 
@@ -52,7 +54,7 @@ class ExampleSet:
         on_progress: told (done, total) while features are made.
 
     Raises:
-        SpeechError: an utterance cannot be read or has unknown symbols, or none is left.
+        SpeechError: an utterance is unreadable or has unknown symbols, or none is left.
     """
 
     def __init__(
@@ -103,8 +105,10 @@ class ExampleSet:
     def load_batch(self, indices: Sequence[int]) -> Batch:
         """Read and pad the utterances at ``indices``; NumPy only, so any thread may."""
         hop = self.mel_spec.hop_length
-        frames = _round_up(max(self.frame_lengths[i] for i in indices), FRAME_MULTIPLE)
-        symbols = _round_up(
+        frames = padded_length(
+            max(self.frame_lengths[i] for i in indices), FRAME_MULTIPLE
+        )
+        symbols = padded_length(
             max(len(self.text_ids[i]) for i in indices), SYMBOL_MULTIPLE
         )
         size = len(indices)
@@ -133,7 +137,7 @@ class ExampleSet:
     def _features(self, utterance: Utterance) -> dict[str, np.ndarray]:
         settings = {"features": "vits", "mel": self.mel_spec.to_dict()}
         return self.cache.get(
-            utterance, settings, lambda: make_features(utterance, self.mel_spec)
+            utterance, settings, lambda each: make_features(each, self.mel_spec)
         )
 
 
@@ -142,7 +146,7 @@ def make_features(utterance: Utterance, mel_spec: MelSpec) -> dict[str, np.ndarr
 
     Returns:
         ``audio``, float32 [frames * hop], and ``linear``, the magnitude spectrogram,
-        float16 [frames, bins] (its relative rounding of 5e-4 is below the loss's noise).
+        float16 [frames, bins] (its relative rounding, 5e-4, is inaudible).
     """
     audio, _ = load(utterance.audio_path, mel_spec.sample_rate)
     frames = len(audio) // mel_spec.hop_length
@@ -167,7 +171,3 @@ def speaker_id(name: str | None, speakers: Sequence[str]) -> int:
             f"unknown speaker `{name}`", f"choose one of: {', '.join(speakers)}"
         )
     return list(speakers).index(name)
-
-
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple

@@ -6,20 +6,22 @@ says why not. The demo's and the base's settings lie as YAML files in ``weights/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, fields
 
 from mlx_speech.errors import SpeechError
+from mlx_speech.training.config import setting
+from mlx_speech.training.settings import LoopSettings
 
-
-def setting(default: Any, help: str) -> Any:
-    """A dataclass field with the help text that YAML comments and flags show."""
-    return field(default=default, metadata={"help": help})
+# Validation score whose lowest value marks the best checkpoint.
+BEST_METRIC = "mcd"
 
 
 @dataclass(frozen=True)
 class VitsTrainConfig:
     """Everything that a VITS training may be told; see each field's ``help``."""
+
+    data: str = setting("", "folder of recordings")
+    base: str = setting("", "folder of the voice to start from; empty for scratch")
 
     # Data and front end; ignored where a base voice brings its own.
     mel: str = setting("vits-22k", "mel preset: sampling rate, window, bands")
@@ -45,7 +47,6 @@ class VitsTrainConfig:
     # Optimisation (AdamW, bias-corrected).
     learning_rate: float = setting(2e-4, "learning rate of all networks")
     lr_decay: float = setting(0.999875, "factor on the learning rate per epoch")
-    warmup_steps: int = setting(0, "steps over which the learning rate rises")
     adam_betas: tuple[float, ...] = setting((0.8, 0.99), "AdamW's betas")
     adam_eps: float = setting(1e-9, "AdamW's epsilon")
     weight_decay: float = setting(0.01, "AdamW's weight decay")
@@ -109,12 +110,23 @@ class VitsTrainConfig:
                 )
         if not 0 < self.validation_share < 1:
             raise SpeechError(
-                f"`validation_share` must lie between 0 and 1, not {self.validation_share}"
+                "`validation_share` must lie between 0 and 1, "
+                f"not {self.validation_share}"
             )
         if not 0 <= self.ema_decay < 1:
             raise SpeechError(f"`ema_decay` must lie in [0, 1), not {self.ema_decay}")
         if len(self.adam_betas) != 2:
             raise SpeechError(f"`adam_betas` takes two numbers, not {self.adam_betas}")
+
+    def loop_settings(self) -> LoopSettings:
+        """What the training loop needs of these settings."""
+        names = {field.name for field in fields(LoopSettings)}
+        shared = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name in names
+        }
+        return LoopSettings(**shared, best_metric=BEST_METRIC)
 
     @property
     def uses_discriminators(self) -> bool:

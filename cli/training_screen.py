@@ -1,0 +1,101 @@
+"""What a training shows: one header, a bar with the losses, lines at milestones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlx_speech.cli.console import Bar, counting, print_note
+from mlx_speech.training.task import (
+    Observer,
+    StepReport,
+    TrainingResult,
+    ValidationReport,
+)
+from mlx_speech.vits.train import VitsTask
+from mlx_speech.vits.training_config import VitsTrainConfig
+
+# A line of losses every so many steps where there is no terminal to draw a bar on.
+PLAIN_STEPS = 50
+
+
+class TrainingScreen(Observer):
+    """Draws on standard error; nothing at all when ``quiet``."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.bar: Bar | None = None
+
+    @contextmanager
+    def features(self) -> Iterator[Callable[[int, int], None]]:
+        """A bar over the reading of the recordings."""
+        with counting("reading recordings") as advance:
+            yield (lambda done, total: None) if self.quiet else advance
+
+    def describe(self, settings: VitsTrainConfig, task: VitsTask, device: str) -> None:
+        """One header line about data, model and device."""
+        parameters = sum(count for count in task.parameter_counts().values())
+        self._say(
+            f"{len(task.training)} recordings to train on, {len(task.validation)} to "
+            f"validate; {parameters / 1e6:.1f} M parameters; "
+            f"batch {task.buckets.batch_size}, {settings.max_steps} steps, on {device}"
+        )
+
+    def on_start(self, step: int, total_steps: int) -> None:
+        if step:
+            self._say(f"resuming after step {step}")
+        self.bar = Bar("training", quiet=self.quiet)
+        self.bar.__enter__()
+        self.bar.update(step, total_steps)
+
+    def on_step(self, report: StepReport) -> None:
+        losses = "  ".join(
+            f"{name.removeprefix('loss_')} {value:.3g}"
+            for name, value in report.metrics.items()
+            if name.startswith("loss_")
+        )
+        norms = "  ".join(
+            f"|{name.removeprefix('grad_norm_')[0].upper()}| {value:.3g}"
+            for name, value in report.metrics.items()
+            if name.startswith("grad_norm_")
+        )
+        text = (
+            f"{losses}  {norms}  {report.steps_per_second:.2f} steps/s  "
+            f"{report.peak_memory_bytes / 2**30:.1f} GiB"
+        )
+        if self.bar is not None:
+            self.bar.update(report.step, report.total_steps, text)
+            if not self.bar.drawn and report.step % PLAIN_STEPS == 0:
+                self._say(f"step {report.step}/{report.total_steps}  {text}")
+
+    def on_validation(self, report: ValidationReport) -> None:
+        scores = "  ".join(
+            f"{name} {value:.3f}" for name, value in report.metrics.items()
+        )
+        best = "  (best so far)" if report.improved else ""
+        self._say(f"step {report.step}: validation  {scores}{best}")
+
+    def on_checkpoint(self, folder: Path, step: int, best: bool) -> None:
+        pass
+
+    def on_note(self, text: str) -> None:
+        self._say(f"note: {text}")
+
+    def on_end(self, result: TrainingResult) -> None:
+        self.close()
+        self._say(f"finished after {result.step} steps")
+
+    def close(self) -> None:
+        """Take the bar down; also when the run ends early."""
+        if self.bar is not None:
+            self.bar.__exit__(None, None, None)
+            self.bar = None
+
+    def _say(self, text: str) -> None:
+        if self.quiet:
+            return
+        if self.bar is not None and self.bar.drawn:
+            self.bar.print(text)
+        else:
+            print_note(text)

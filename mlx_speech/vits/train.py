@@ -1,0 +1,228 @@
+"""VITS as a training task: one step, validation, samples, the finished voice.
+
+The order of a step is the reference implementation's: one pass of the generator, then
+the discriminators learn from it, then the generator is scored by the *updated*
+discriminators. ``vits/steps.py`` holds that arithmetic; the loop is
+``mlx_speech.training.loop``, which knows nothing of VITS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten
+
+from mlx_speech.audio import log_mel, mel_from_linear, save
+from mlx_speech.audio.metrics import aligned_mel_l1, mel_cepstral_distortion
+from mlx_speech.audio.plot import save_spectrograms
+from mlx_speech.corpus import BucketBatches
+from mlx_speech.nn.conv import MODE as CONVOLUTION_MODE
+from mlx_speech.training.ema import ExponentialMovingAverage
+from mlx_speech.training.optim import GroupedAdamW, ParameterGroup, freeze_parts
+from mlx_speech.vits.checkpoints import save_voice
+from mlx_speech.vits.discriminator import Discriminators
+from mlx_speech.vits.examples import Batch, ExampleSet
+from mlx_speech.vits.steps import (
+    DISCRIMINATORS,
+    GENERATOR,
+    LossWeights,
+    StepSettings,
+    adversarial_step,
+    draw_noise,
+)
+from mlx_speech.vits.training_config import BEST_METRIC, VitsTrainConfig
+from mlx_speech.vits.voice import DEFAULT_INFERENCE, Voice
+
+SPOKEN_SAMPLES = 3
+# (n_fft, hop_length, win_length) of the optional multi-resolution STFT loss.
+STFT_RESOLUTIONS = ((256, 64, 256), (512, 128, 512), (1024, 256, 1024))
+
+
+class VitsTask:
+    """What the training loop asks of a model (``TrainingTask``).
+
+    Args:
+        config: the settings of the run.
+        voice: the model to train, with its vocabulary, mel and speakers.
+        discriminators: trained beside it, or None for a run that never uses them.
+        training, validation: the data.
+    """
+
+    def __init__(
+        self,
+        config: VitsTrainConfig,
+        voice: Voice,
+        discriminators: Discriminators | None,
+        training: ExampleSet,
+        validation: ExampleSet,
+    ) -> None:
+        self.config = config
+        self.voice = voice
+        self.training = training
+        self.validation = validation
+        self.discriminators = discriminators
+        self.buckets = BucketBatches(
+            training.frame_lengths, config.batch_size, seed=config.seed
+        )
+        freeze_parts(voice.model, config.frozen_parts)
+        self.networks: dict[str, nn.Module] = {GENERATOR: voice.model}
+        self.optimizers = {GENERATOR: self._optimizer(voice.model)}
+        if discriminators is not None:
+            self.networks[DISCRIMINATORS] = discriminators
+            self.optimizers[DISCRIMINATORS] = self._optimizer(discriminators)
+        self.averages = {
+            GENERATOR: ExponentialMovingAverage(
+                voice.model, config.ema_decay, warm_up=True
+            )
+        }
+        self.settings = StepSettings(
+            mel_spec=voice.mel_spec,
+            segment_frames=config.segment_frames,
+            weights=LossWeights(
+                mel=config.weight_mel,
+                kl=config.weight_kl,
+                duration=config.weight_duration,
+                adversarial=config.weight_adversarial,
+                feature=config.weight_feature,
+                stft=config.weight_stft,
+            ),
+            stft_resolutions=STFT_RESOLUTIONS,
+        )
+        without = replace(self.settings.weights, adversarial=0.0, feature=0.0)
+        self.reconstruction_settings = replace(self.settings, weights=without)
+
+    def _optimizer(self, network: nn.Module) -> GroupedAdamW:
+        config = self.config
+        groups = []
+        if network is self.voice.model and config.slow_parts:
+            rate = config.learning_rate * config.slow_rate
+            groups = [ParameterGroup("slow", tuple(config.slow_parts), rate)]
+        first, second = config.adam_betas
+        return GroupedAdamW(
+            network,
+            config.learning_rate,
+            groups=groups,
+            decay=config.lr_decay,
+            betas=(first, second),
+            eps=config.adam_eps,
+            weight_decay=config.weight_decay,
+        )
+
+    def start_epoch(self, epoch: int) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.set_epoch(epoch)
+
+    def batches(self, epoch: int) -> Sequence[Sequence[int]]:
+        return self.buckets.batches(epoch)
+
+    def load_batch(self, indices: Sequence[int]) -> Batch:
+        return self.training.load_batch(indices)
+
+    def step(self, batch: Batch, key: mx.array, step: int) -> dict[str, mx.array]:
+        """One step of discriminators and generator; lazy, see ``TrainingTask``."""
+        model = self.voice.model
+        model.train()
+        settings = self.settings
+        if not 0 <= self.config.discriminator_start < step:
+            settings = self.reconstruction_settings
+        noise = draw_noise(
+            key, batch, model.config.inter_channels, settings.segment_frames
+        )
+        metrics = adversarial_step(
+            model, self.discriminators, self.optimizers, batch, noise, settings
+        )
+        self.averages[GENERATOR].update()
+        return metrics
+
+    def validate(self, step: int) -> dict[str, float]:
+        """Aligned mel L1 and mel-cepstral distortion of spoken held-out sentences.
+
+        The averaged generator speaks without noise, so the score is a function of its
+        weights.
+        """
+        model = self.voice.model
+        with self.averages[GENERATOR].swapped(model):
+            model.eval()
+            spoken = self.speak_validation(range(len(self.validation)))
+            model.train()
+        distortions, distances = [], []
+        for index, audio in spoken.items():
+            reference = self._reference_mel(index)
+            mel = np.array(log_mel(mx.array(audio), self.voice.mel_spec))
+            distortions.append(mel_cepstral_distortion(reference, mel))
+            distances.append(aligned_mel_l1(reference, mel))
+        return {
+            BEST_METRIC: float(np.mean(distortions)),
+            "mel_l1": float(np.mean(distances)),
+        }
+
+    def speak_validation(self, indices: Sequence[int]) -> dict[int, np.ndarray]:
+        """Validation sentences spoken without noise, by index."""
+        batch = self.validation.load_batch(list(indices))
+        result = self.voice.model.infer(
+            mx.array(batch.text_bl),
+            mx.array(batch.text_lengths_b),
+            noise_scale=0.0,
+            noise_scale_w=0.0,
+            speaker_ids=self._speakers(batch.speakers_b),
+        )
+        audio_bs, lengths_b = np.array(result.audio), np.array(result.lengths)
+        return {
+            index: audio_bs[row, : lengths_b[row]] for row, index in enumerate(indices)
+        }
+
+    def write_samples(self, folder: Path, step: int) -> None:
+        """Some held-out sentences as sound, and as a picture beside the recording."""
+        model = self.voice.model
+        with self.averages[GENERATOR].swapped(model):
+            model.eval()
+            indices = range(min(SPOKEN_SAMPLES, len(self.validation)))
+            spoken = self.speak_validation(indices)
+            model.train()
+        spec = self.voice.mel_spec
+        for index, audio in spoken.items():
+            save(folder / f"{index}.wav", np.clip(audio, -1, 1), spec.sample_rate)
+        panels = {}
+        for index, audio in spoken.items():
+            panels[f"{index}: recording"] = self._reference_mel(index)
+            panels[f"{index}: spoken"] = np.array(log_mel(mx.array(audio), spec))
+        if find_spec("matplotlib"):
+            save_spectrograms(folder / "mel.png", panels, spec)
+
+    def export(self, folder: Path) -> None:
+        """Write the averaged generator as a voice that ``speak`` takes."""
+        model = self.voice.model
+        with self.averages[GENERATOR].swapped(model):
+            save_voice(
+                folder,
+                replace(self.voice, inference=self._inference()),
+                discriminators=self.discriminators,
+            )
+
+    def record(self) -> dict[str, str]:
+        """What results depend on besides versions and BLAS; kept in checkpoints."""
+        return {"convolutions": CONVOLUTION_MODE}
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Number of parameters of each network."""
+        return {
+            name: sum(value.size for _, value in tree_flatten(network.parameters()))
+            for name, network in self.networks.items()
+        }
+
+    def _inference(self) -> dict[str, float]:
+        return {name: getattr(self.config, name) for name in DEFAULT_INFERENCE}
+
+    def _speakers(self, speakers_b: np.ndarray) -> mx.array | None:
+        return mx.array(speakers_b) if self.voice.model.config.n_speakers else None
+
+    def _reference_mel(self, index: int) -> np.ndarray:
+        batch = self.validation.load_batch([index])
+        linear = mx.array(batch.linear_btf[0, : batch.frame_lengths_b[0]])
+        return np.array(mel_from_linear(linear, self.voice.mel_spec))

@@ -20,7 +20,12 @@ _DECIBELS = 10.0 / np.log(10.0)
 
 
 def mel_cepstra(log_mel: np.ndarray | mx.array, count: int = N_CEPSTRA) -> np.ndarray:
-    """Cepstra 1..count of natural-log mel frames by the orthonormal DCT-II.
+    """Cepstra 1..count of natural-log mel frames.
+
+    The cosine series of the log spectrum, log |X| = c0 / 2 + sum of c_m cos: with this
+    scale (2 / n_mels) the distortion is the root mean square difference of the smoothed
+    log spectra in decibels, by Parseval's theorem. The orthonormal transform would give
+    a figure that grows with the number of bands.
 
     Args:
         log_mel: [frames, n_mels], natural logarithm.
@@ -138,7 +143,7 @@ def _frames(log_mel: np.ndarray | mx.array) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _dct_basis(n_mels: int, count: int) -> np.ndarray:
-    """Columns 1..count of the orthonormal DCT-II, [n_mels, count]."""
+    """Columns 1..count of the DCT-II scaled by 2 / n_mels, [n_mels, count]."""
     position = (np.arange(n_mels) + 0.5)[:, None]
     order = np.arange(1, count + 1)
-    return np.sqrt(2.0 / n_mels) * np.cos(np.pi / n_mels * position * order)
+    return 2.0 / n_mels * np.cos(np.pi / n_mels * position * order)

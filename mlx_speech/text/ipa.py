@@ -36,30 +36,31 @@ _CONSONANTS = {
     "Z": "z",
     "ZH": "ʒ",
 }
+# By code point where a letter of ASCII looks the same.
 _VOWELS = {
-    "AA": "ɑː",
+    "AA": "\u0251\u02d0",
     "AE": "æ",
     "AH": "ʌ",
-    "AO": "ɔː",
+    "AO": "ɔ\u02d0",
     "AW": "aʊ",
     "AY": "a\u026a",
     "EH": "ɛ",
-    "ER": "ɜː",
+    "ER": "ɜ\u02d0",
     "EY": "e\u026a",
     "IH": "\u026a",
-    "IY": "iː",
+    "IY": "i\u02d0",
     "OW": "oʊ",
     "OY": "ɔ\u026a",
     "UH": "ʊ",
-    "UW": "uː",
+    "UW": "u\u02d0",
 }
-# Without stress these three are other sounds.
+# Without stress these are other sounds.
 _UNSTRESSED = {"AH": "ə", "ER": "ɚ", "IY": "i"}
-_STRESS_MARKS = {"0": "", "1": "ˈ", "2": "ˌ"}
+_STRESS_MARKS = {"0": "", "1": "\u02c8", "2": "ˌ"}
 
 
 def english_to_ipa(text: str) -> str:
-    """``"hello, world"`` -> ``"həlˈoʊ, wˈɜːld"``.
+    """Transcribe ``text``; the pause of a spaced hyphen becomes an em dash.
 
     Raises:
         SpeechError: braces hold something that is not ARPAbet.
@@ -69,7 +70,8 @@ def english_to_ipa(text: str) -> str:
 
 def _to_ipa(symbol: str) -> str:
     if symbol == WORD_BOUNDARY or symbol in PAUSES:
-        return symbol
+        # The release has a symbol for the long dash, none for the hyphen.
+        return "\N{EM DASH}" if symbol == "-" else symbol
     if symbol in _CONSONANTS:
         return _CONSONANTS[symbol]
     vowel, stress = symbol[:-1], symbol[-1]

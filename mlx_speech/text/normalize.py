@@ -74,12 +74,11 @@ _PLACE_NAME = re.compile(r"[a-z\d]\s+([A-Z]\w+\s+)+$")
 
 def normalize(text: str) -> str:
     """Write out English ``text``; characters that nothing reads are left out."""
+    # Every second part is in braces.
     parts = re.split(r"(\{[^{}]*\})", text)
-    written = (
-        " ".join(part.split()) if part.startswith("{") else _written_out(part)
-        for part in parts
-    )
-    return " ".join(part for part in written if part)
+    parts[0::2] = [_written_out(part) for part in parts[0::2]]
+    parts[1::2] = [" ".join(part.split()) for part in parts[1::2]]
+    return _before_pauses(" ".join(part for part in parts if part))
 
 
 def unspeakable(text: str) -> list[str]:
@@ -208,5 +207,8 @@ def _only_words_and_pauses(text: str) -> str:
     # A hyphen between spaces, or a double one, is a pause; another joins two words.
     text = re.sub(r"\s-+\s|--+", " \N{EM DASH} ", text)
     text = text.replace("-", " ").replace("\N{EM DASH}", "-")
-    text = re.sub(r"\s+(?=[,.?!;:])", "", text)
-    return " ".join(text.split())
+    return " ".join(_before_pauses(text).split())
+
+
+def _before_pauses(text: str) -> str:
+    return re.sub(r"\s+(?=[,.?!;:])", "", text)

@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from mlx_speech.nn.activations import gelu
 from mlx_speech.nn.layers import Conv1d
 from mlx_speech.nn.norm import ChannelLayerNorm
 from mlx_speech.vits.config import VitsConfig
@@ -29,14 +30,6 @@ N_BINS = 10
 TAIL_BOUND = 5.0
 LOG_FLOOR = 1e-5
 LOG_2PI = math.log(2 * math.pi)
-
-
-def gelu(x: mx.array) -> mx.array:
-    """x times the Gaussian distribution function of x, exact.
-
-    MLX's own is compiled when it is imported, which on a CPU starts a C++ compiler.
-    """
-    return x * (0.5 + 0.5 * mx.erf(x * math.sqrt(0.5)))
 
 
 class DilatedDepthSeparableConv(nn.Module):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
+from mlx_speech.nn.activations import tanh_sigmoid_gate
 from mlx_speech.nn.layers import Conv1d
 
 
@@ -33,7 +34,6 @@ class WaveNet(nn.Module):
         gin_channels: int = 0,
     ) -> None:
         super().__init__()
-        self.channels = channels
         self.in_layers = []
         self.res_skip_layers = []
         if gin_channels:
@@ -80,16 +80,11 @@ class WaveNet(nn.Module):
             hidden = self.in_layers[layer](x)
             if condition is not None:
                 hidden = hidden + condition
-            output = self.res_skip_layers[layer](gate(hidden))
+            output = self.res_skip_layers[layer](tanh_sigmoid_gate(hidden))
             if layer < n_layers - 1:
-                x = (x + output[..., : self.channels]) * mask_bt1
-                skips = skips + output[..., self.channels :]
+                residual, skip = mx.split(output, 2, axis=-1)
+                x = (x + residual) * mask_bt1
+                skips = skips + skip
             else:
                 skips = skips + output
         return skips * mask_bt1
-
-
-def gate(hidden: mx.array) -> mx.array:
-    """tanh of the first half of the channels times sigmoid of the second half."""
-    signal, opening = mx.split(hidden, 2, axis=-1)
-    return mx.tanh(signal) * mx.sigmoid(opening)

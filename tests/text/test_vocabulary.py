@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from mlx_speech.text import (
 )
 from mlx_speech.text.symbols import ARPABET_SYMBOLS, PHONEMES, VITS_SYMBOLS, intersperse
 
+TOKENIZER_GOLDENS = Path(__file__).parents[1] / "goldens" / "vits_tokenizer.json"
 # An MMS table: the blank's id belongs to a letter as well.
 MMS = {"k": 0, "'": 1, "z": 2, "a": 3, "t": 4, " ": 5, "é": 6}
 VOCABULARIES = [
@@ -133,3 +135,15 @@ def test_a_saved_vocabulary_comes_back_the_same(vocabulary: Vocabulary) -> None:
 def test_a_wrong_description_is_refused(description: dict, message: str) -> None:
     with pytest.raises(SpeechError, match=message):
         vocabulary_from_dict(description)
+
+
+def test_ids_equal_those_of_transformers() -> None:
+    goldens = json.loads(TOKENIZER_GOLDENS.read_text(encoding="utf-8"))
+    for case in goldens["cases"]:
+        vocabulary = CharacterVocabulary(
+            goldens["symbols"],
+            add_blank=case["settings"]["add_blank"],
+            unknown="drop",
+            language=case["settings"]["language"],
+        )
+        assert vocabulary.encode(case["text"]) == case["ids"], case

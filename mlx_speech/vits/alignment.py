@@ -65,7 +65,7 @@ def maximum_path(score: mx.array, mask: mx.array) -> mx.array:
             f"{frames_b[item]} frames",
             "every symbol needs a frame; leave out recordings shorter than their text",
         )
-    score_tbs = np.array(score, dtype=np.float32).swapaxes(0, 1)
+    score_tbs = np.array(score.astype(mx.float32)).swapaxes(0, 1)
     moved = _forward(score_tbs)
     symbol_bt = _backtrack(moved, frames_b, symbols_b)
     path = symbol_bt[:, :, None] == np.arange(score.shape[2])

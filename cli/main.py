@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from mlx_speech.cli import check_data, convert, doctor, train_vits
+from mlx_speech.cli import check_data, convert, doctor, speak, train_vits
 from mlx_speech.cli.console import print_error
 from mlx_speech.errors import SpeechError
 
@@ -54,6 +54,7 @@ app.command("check-data", epilog=check_data.EXAMPLES)(check_data.check_data)
 app.command(
     "train-vits", epilog=train_vits.EXAMPLES, context_settings=train_vits.CONTEXT
 )(train_vits.train_vits)
+app.command("speak", epilog=speak.EXAMPLES)(speak.speak)
 app.command("convert", epilog=convert.EXAMPLES)(convert.convert)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.hub.load import read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mlx_speech.vits.voice import Voice
 
 # model_type of config.json -> module and function that load such a folder.
 FAMILIES = {
@@ -63,6 +68,33 @@ def model_folder(path: str | Path) -> Path:
         f"`{path}` holds no config.json, so it is no model",
         "give a model's folder or a training run's",
     )
+
+
+def speak(
+    text: str, voice: str | Path | Voice, **options: Any
+) -> tuple[np.ndarray, int]:
+    """Speak ``text``.
+
+    Args:
+        text: of any length.
+        voice: a loaded voice, or the path of one (a training run will do).
+        options: of ``mlx_speech.vits.speech.synthesize``: speaker, speed, seed,
+            noise_scale, noise_scale_w, on_progress.
+
+    Returns:
+        float32 [samples] within -1..1, and its sampling rate in hertz.
+
+    Raises:
+        SpeechError: the voice cannot be loaded, or the text cannot be spoken.
+    """
+    from mlx_speech.vits.speech import synthesize
+
+    loaded = (
+        load_model(voice, with_discriminators=False)
+        if isinstance(voice, str | Path)
+        else voice
+    )
+    return synthesize(loaded, text, **options), loaded.sample_rate
 
 
 def _family(path: Path) -> str:

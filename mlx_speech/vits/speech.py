@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import mlx.core as mx
 import numpy as np
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.vits.examples import speaker_id
-from mlx_speech.vits.model import SynthesizerTrn
+from mlx_speech.vits.voice import Voice
 
 SENTENCE_PAUSE_SECONDS = 0.25
 # Longer sentences are cut at commas, or between words: the encoder's attention grows
@@ -20,12 +19,6 @@ LONGEST_PIECE = 240
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n\s*\n")
 _CLAUSE_END = re.compile(r"(?<=[,;:—])\s+")
-
-
-class TextEncoding(Protocol):
-    """What speaking needs of a vocabulary."""
-
-    def encode(self, text: str) -> list[int]: ...
 
 
 def split_text(text: str, longest: int = LONGEST_PIECE) -> list[str]:
@@ -65,64 +58,77 @@ def _joined(parts: Sequence[str], longest: int) -> list[str]:
 
 
 def synthesize(
-    model: SynthesizerTrn,
-    vocabulary: TextEncoding,
-    sample_rate: int,
+    voice: Voice,
     text: str,
     *,
-    speakers: Sequence[str] = (),
     speaker: str | None = None,
-    noise_scale: float = 0.667,
-    noise_scale_w: float = 0.8,
-    length_scale: float = 1.0,
+    speed: float = 1.0,
+    noise_scale: float | None = None,
+    noise_scale_w: float | None = None,
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> np.ndarray:
     """Speak ``text``, sentence by sentence.
 
     Args:
-        model: in evaluation mode.
-        vocabulary: the one that the model was trained with.
-        sample_rate: hertz of the model's audio; sets the length of the pauses.
+        voice: what speaks; its own inference settings hold where none is given.
         text: one sentence or a book; empty lines end a sentence too.
-        speakers: names in the order of the speaker table.
-        speaker: one of them; the first where it is left out.
+        speaker: one of the voice's speakers; the first where it is left out.
+        speed: 2 takes half the time.
         noise_scale, noise_scale_w: variation of the voice and of its rhythm.
-        length_scale: factor on all durations.
         seed: the same seed gives the same audio.
         on_progress: told (sentences done, sentences).
 
     Returns:
-        float32 [samples] within -1..1.
+        float32 [samples] at ``voice.sample_rate``, within -1..1.
 
     Raises:
-        SpeechError: nothing to say, unknown symbols, or an unknown speaker.
+        SpeechError: nothing to say, unknown symbols, an unknown speaker, or factors
+            out of range.
     """
     pieces = split_text(text)
     if not pieces:
         raise SpeechError("there is no text to speak", "give at least one word")
-    if length_scale <= 0:
-        raise SpeechError(f"the speed factor must be positive, not {length_scale}")
-    ids = None
-    if model.config.n_speakers:
-        chosen = speaker if speaker is not None else (speakers[0] if speakers else None)
-        ids = mx.array([speaker_id(chosen, speakers)])
-    elif speaker is not None:
-        raise SpeechError("this voice has one speaker", "leave out the speaker's name")
-    pause = np.zeros(int(SENTENCE_PAUSE_SECONDS * sample_rate), np.float32)
+    if not 0.1 <= speed <= 10:
+        raise SpeechError(f"the speed {speed} is out of range", "choose 0.1 to 10")
+    inference = voice.inference
+    scales = {
+        "noise_scale": noise_scale,
+        "noise_scale_w": noise_scale_w,
+    }
+    for name, value in scales.items():
+        scales[name] = inference[name] if value is None else value
+        if not 0 <= scales[name] <= 2:
+            raise SpeechError(f"`{name}` {value} is out of range", "choose 0 to 2")
+    speaker_ids = _speaker_ids(voice, speaker)
+    pause = np.zeros(int(SENTENCE_PAUSE_SECONDS * voice.sample_rate), np.float32)
     spoken: list[np.ndarray] = []
+    voice.model.eval()
     for index, piece in enumerate(pieces):
-        symbols = vocabulary.encode(piece)
-        result = model.infer(
+        symbols = voice.vocabulary.encode(piece)
+        result = voice.model.infer(
             mx.array([symbols]),
             mx.array([len(symbols)]),
-            noise_scale=noise_scale,
-            noise_scale_w=noise_scale_w,
-            length_scale=length_scale,
-            speaker_ids=ids,
+            length_scale=inference["length_scale"] / speed,
+            speaker_ids=speaker_ids,
             key=mx.random.key(seed + index),
+            **scales,
         )
         audio = np.array(result.audio[0])[: int(result.lengths[0])]
         spoken += [pause, audio] if spoken else [audio]
         on_progress(index + 1, len(pieces))
     return np.clip(np.concatenate(spoken), -1.0, 1.0)
+
+
+def _speaker_ids(voice: Voice, speaker: str | None) -> mx.array | None:
+    """The speaker table's row for ``speaker``, [1]; None for a model of one voice."""
+    if voice.model.config.n_speakers:
+        if speaker is None:
+            return mx.array([0])
+        return mx.array([speaker_id(speaker, voice.speakers)])
+    if speaker is not None:
+        raise SpeechError(
+            f"this voice has one speaker, so `{speaker}` cannot be chosen",
+            "leave out the speaker's name",
+        )
+    return None

@@ -1,0 +1,143 @@
+"""``mlx-speech speak``: text to a sound file, or to the loudspeaker."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlx_speech.cli.console import counting, print_note
+from mlx_speech.errors import SpeechError
+
+EXAMPLES = """
+Examples:
+
+    mlx-speech speak "Hello there." --voice runs/demo -o hello.wav
+
+    mlx-speech speak --file book.txt --voice runs/demo -o book.flac --speed 1.2
+
+    echo "From a pipe." | mlx-speech speak - --voice runs/demo --play
+"""
+
+
+def speak(
+    text: Annotated[
+        str | None, typer.Argument(help="What to say; `-` reads standard input.")
+    ] = None,
+    voice: Annotated[
+        Path | None,
+        typer.Option(
+            "--voice",
+            "-m",
+            envvar="MLX_SPEECH_VOICE",
+            help="A training run, a voice folder, a Hugging Face VitsModel folder "
+            "or a G_*.pth.",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-i", help="Read the text from this file.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output-file", "-o", help="Sound file: .wav, .flac or .ogg."),
+    ] = None,
+    speed: Annotated[float, typer.Option(help="2 is twice as fast.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed, the same audio.")] = 0,
+    speaker: Annotated[
+        str | None, typer.Option(help="One of the voice's speakers [default: first].")
+    ] = None,
+    noise_scale: Annotated[
+        float | None, typer.Option(help="Variation of the voice [default: its own].")
+    ] = None,
+    noise_scale_w: Annotated[
+        float | None, typer.Option(help="Variation of the rhythm [default: its own].")
+    ] = None,
+    play: Annotated[bool, typer.Option("--play", help="Play the result.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print file, seconds and rate as JSON.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk.")] = False,
+) -> None:
+    """Speak text with a trained voice; long text is spoken sentence by sentence."""
+    words = _text(text, file)
+    if voice is None:
+        raise SpeechError(
+            "no voice is chosen", "give `--voice RUN`, or train one with `train-vits`"
+        )
+    if output is None and not play:
+        raise SpeechError(
+            "the speech has nowhere to go", "give `-o out.wav`, or `--play`, or both"
+        )
+    from mlx_speech.audio import save
+    from mlx_speech.models import load_model
+    from mlx_speech.models import speak as speak_text
+
+    loaded = load_model(voice, with_discriminators=False)
+    with counting("speaking") as advance:
+        samples, rate = speak_text(
+            words,
+            loaded,
+            speaker=speaker,
+            speed=speed,
+            seed=seed,
+            noise_scale=noise_scale,
+            noise_scale_w=noise_scale_w,
+            on_progress=advance,
+        )
+    seconds = len(samples) / rate
+    if output is not None:
+        save(output, samples, rate)
+        if not as_json:
+            print(output)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "file": str(output) if output else None,
+                    "seconds": seconds,
+                    "sample_rate": rate,
+                }
+            )
+        )
+    elif not quiet:
+        print_note(f"{seconds:.2f} s at {rate} Hz")
+    if play:
+        from mlx_speech.cli.player import play as play_file
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = output or Path(folder) / "speech.wav"
+            if output is None:
+                save(path, samples, rate)
+            play_file(path)
+
+
+def _text(text: str | None, file: Path | None) -> str:
+    if (text is None) == (file is None):
+        raise SpeechError(
+            "give the text either as an argument or with `--file`",
+            'for example: mlx-speech speak "Hello" --voice RUN -o hello.wav',
+        )
+    if file is None:
+        if text == "-":
+            return _decoded(sys.stdin.buffer.read(), "standard input")
+        return str(text)
+    try:
+        return _decoded(file.read_bytes(), f"`{file}`")
+    except OSError as error:
+        raise SpeechError(
+            f"`{file}` cannot be read: {error.strerror}", "check the path"
+        ) from error
+
+
+def _decoded(content: bytes, source: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpeechError(
+            f"{source} is not UTF-8 text (byte {error.start})",
+            "save it as UTF-8",
+        ) from error

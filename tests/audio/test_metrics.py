@@ -35,7 +35,7 @@ def test_cepstra_are_the_cosine_series_of_the_log_spectrum():
 
 
 def test_distortion_is_the_level_difference_in_decibels():
-    """A ripple of the spectrum by r nepers is a difference of r / sqrt(2) nepers rms."""
+    """A ripple of r nepers is a difference of r / sqrt(2) nepers rms."""
     ripple = 0.3 * np.cos(np.pi * 5 * (np.arange(80) + 0.5) / 80)
     decibels = 20 / np.log(10) * np.sqrt(np.mean(ripple**2))
     flat = np.zeros((1, 80))

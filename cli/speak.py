@@ -77,6 +77,8 @@ def speak(
     from mlx_speech.models import speak as speak_text
 
     loaded = load_model(voice, with_discriminators=False)
+    if loaded.reads_ipa and words.isascii() and not quiet:
+        print_note("note: this voice reads IPA, so the text is read as English")
     with counting("speaking") as advance:
         samples, rate = speak_text(
             words,

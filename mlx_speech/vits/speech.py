@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_speech.errors import SpeechError
+from mlx_speech.text.ipa import english_to_ipa
 from mlx_speech.vits.examples import speaker_id
 from mlx_speech.vits.voice import Voice
 
@@ -105,7 +106,7 @@ def synthesize(
     spoken: list[np.ndarray] = []
     voice.model.eval()
     for index, piece in enumerate(pieces):
-        symbols = voice.vocabulary.encode(piece)
+        symbols = voice.vocabulary.encode(readable(piece, voice))
         result = voice.model.infer(
             mx.array([symbols]),
             mx.array([len(symbols)]),
@@ -118,6 +119,16 @@ def synthesize(
         spoken += [pause, audio] if spoken else [audio]
         on_progress(index + 1, len(pieces))
     return np.clip(np.concatenate(spoken), -1.0, 1.0)
+
+
+def readable(text: str, voice: Voice) -> str:
+    """``text`` in the letters of the voice: English becomes IPA for one that reads it.
+
+    Text that holds other than ASCII characters is taken as IPA already.
+    """
+    if voice.reads_ipa and text.isascii():
+        return english_to_ipa(text)
+    return text
 
 
 def _speaker_ids(voice: Voice, speaker: str | None) -> mx.array | None:

@@ -140,14 +140,17 @@ def _train(
     with replacing_file(run.config) as temporary:
         temporary.write_text(dump_config(settings), encoding="utf-8")
     screen.describe(settings, task, backend.device_name())
-    result = run_training(
-        task,
-        settings.loop_settings(),
-        run.root,
-        observer=screen,
-        resume=resume,
-        record=task.record(),
-    )
+    try:
+        result = run_training(
+            task,
+            settings.loop_settings(),
+            run.root,
+            observer=screen,
+            resume=resume,
+            record=task.record(),
+        )
+    finally:
+        screen.close()
     if not quiet:
         print_note(f'try: mlx-speech speak "Hello" --voice {folder} -o hello.wav')
     print(result.model)

@@ -12,6 +12,16 @@ from pathlib import Path
 
 from mlx_speech.errors import SpeechError
 
+# What a path that cannot be written to answers with; EEXIST: its parent is a file.
+_REFUSALS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
 
 @contextmanager
 def replacing_file(path: str | Path) -> Iterator[Path]:
@@ -43,28 +53,44 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
     Every file in it is flushed before the move. An existing folder at ``path`` is
     replaced as a whole: it is renamed away first and deleted last, so that at any
-    moment ``path`` is absent or complete.
+    moment ``path`` is absent or complete. It comes back when the new one cannot be
+    moved into its place.
 
     Raises:
-        SpeechError: the folder cannot be written or the disk is full.
+        SpeechError: the folder cannot be written, the disk is full, or ``path`` is a
+            file.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     retired = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.retired")
     with _explained(path):
+        if path.exists() and not path.is_dir():
+            raise SpeechError(
+                f"`{path}` is a file, not a folder", "choose another output folder"
+            )
         temporary.mkdir(parents=True)
         try:
             yield temporary
             for file in temporary.rglob("*"):
                 _flush(file)
             _flush(temporary)
-            if path.exists():
-                os.replace(path, retired)
-            os.replace(temporary, path)
+            _exchange(temporary, path, retired)
             _flush(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            shutil.rmtree(retired, ignore_errors=True)
+        shutil.rmtree(retired, ignore_errors=True)
+
+
+def _exchange(temporary: Path, path: Path, retired: Path) -> None:
+    if not path.exists():
+        os.replace(temporary, path)
+        return
+    os.replace(path, retired)
+    try:
+        os.replace(temporary, path)
+    except OSError:
+        os.replace(retired, path)
+        raise
 
 
 def _flush(path: Path) -> None:
@@ -80,14 +106,14 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise SpeechError(
                 f"no space left on the disk while writing `{path}`",
                 "free some space, or choose another output folder",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in _REFUSALS:
             raise SpeechError(
                 f"`{path}` cannot be written: {error.strerror}",
-                "choose an output folder that you may write to",
+                "choose another place that you may write to",
             ) from error
         raise

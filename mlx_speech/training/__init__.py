@@ -7,6 +7,7 @@ from mlx_speech.training.config import (
     dump_config,
     flag_overrides,
     load_config,
+    parse_flags,
     setting,
 )
 from mlx_speech.training.ema import ExponentialMovingAverage
@@ -52,6 +53,7 @@ __all__ = [
     "freeze_parts",
     "gradient_norm",
     "load_config",
+    "parse_flags",
     "prepare_run_folder",
     "run_training",
     "setting",

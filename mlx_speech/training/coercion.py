@@ -38,6 +38,11 @@ def coerce(value: Any, annotation: Any) -> Any:
     return scalars[annotation](value)
 
 
+def is_bool(text: str) -> bool:
+    """Whether ``text`` spells a truth value."""
+    return text.lower() in _TRUE + _FALSE
+
+
 def type_name(annotation: Any) -> str:
     """The type in words for an error message."""
     origin, arguments = get_origin(annotation), get_args(annotation)

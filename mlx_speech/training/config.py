@@ -17,7 +17,7 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 
 from mlx_speech.errors import SpeechError
-from mlx_speech.training.coercion import coerce, type_name
+from mlx_speech.training.coercion import coerce, is_bool, type_name
 
 Config = TypeVar("Config")
 
@@ -129,46 +129,74 @@ def build_config(kind: type[Config], values: Mapping[str, Any]) -> Config:
 
 
 def flag_overrides(kind: type, arguments: Sequence[str]) -> dict[str, Any]:
+    """What ``parse_flags`` gives, where nothing but flags is expected.
+
+    Raises:
+        SpeechError: as ``parse_flags``, or an argument that is no flag.
+    """
+    values, others = parse_flags(kind, arguments)
+    if others:
+        raise SpeechError(
+            f"unexpected argument `{others[0]}`", "settings are `--key value`"
+        )
+    return values
+
+
+def parse_flags(
+    kind: type, arguments: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
     """Read ``--key value``, ``--key=value``, ``--key`` and ``--no-key`` arguments.
 
     Dashes and underscores are the same. The last part of a dotted key suffices when
     no other key ends in it. ``--key`` and ``--no-key`` alone are for booleans.
 
+    Returns:
+        The settings by dotted key, and the arguments that belong to no flag; after
+        ``--`` all do not.
+
     Raises:
-        SpeechError: an unknown or ambiguous flag, or a value that does not fit.
+        SpeechError: an unknown or ambiguous flag, a flag that is given twice, or a
+            value that does not fit.
     """
     keys = {key.name: key for key in config_keys(kind)}
     found: dict[str, Any] = {}
+    others: list[str] = []
     remaining = list(arguments)
     while remaining:
         argument = remaining.pop(0)
-        if not argument.startswith("--") or argument == "--":
-            raise SpeechError(
-                f"unexpected argument `{argument}`", "settings are `--key value`"
-            )
+        if argument == "--":
+            others += remaining
+            break
+        if not argument.startswith("-") or argument == "-":
+            others.append(argument)
+            continue
         flag, equals, value = argument[2:].partition("=")
-        name = _resolve(flag, keys)
+        name = _resolve(flag, keys) if argument.startswith("--") else None
+        negated = None
         if name is None and flag.startswith("no-") and not equals:
-            name = _resolve(flag[3:], keys)
-            if name is not None and keys[name].annotation is bool:
-                found[name] = False
-                continue
-            name = None
-        if name is None:
+            negated = _resolve(flag[3:], keys)
+            if negated is not None and keys[negated].annotation is not bool:
+                negated = None
+        key = name or negated
+        if key is None:
             raise SpeechError(
-                f"unknown flag `--{flag}`", _suggestion(flag.replace("-", "_"), keys)
+                f"unknown flag `{argument.partition('=')[0]}`",
+                _suggestion(flag.replace("-", "_"), keys),
             )
-        if equals:
-            found[name] = value
-        elif keys[name].annotation is bool and not (
-            remaining and not remaining[0].startswith("--")
-        ):
-            found[name] = True
+        if key in found:
+            raise SpeechError(f"`{argument}` is given twice", "give each setting once")
+        if negated is not None:
+            found[key] = False
+        elif equals:
+            found[key] = value
+        elif keys[key].annotation is bool:
+            spelled = bool(remaining) and is_bool(remaining[0])
+            found[key] = remaining.pop(0) if spelled else True
         elif remaining:
-            found[name] = remaining.pop(0)
+            found[key] = remaining.pop(0)
         else:
             raise SpeechError(f"`--{flag}` needs a value")
-    return config_values(kind, found, "the command line")
+    return config_values(kind, found, "the command line"), others
 
 
 def dump_config(config: Any) -> str:

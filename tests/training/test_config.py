@@ -1,6 +1,5 @@
 """Configurations: defaults, YAML and flags."""
 
-# ruff: noqa: RUF009  (`setting` gives a field, which is immutable)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from mlx_speech.training import (
     dump_config,
     flag_overrides,
     load_config,
+    parse_flags,
     setting,
 )
 
@@ -164,6 +164,13 @@ def test_flags() -> None:
     }
 
 
+def test_arguments_between_flags_are_told_apart_from_values() -> None:
+    arguments = ["--batch-size", "4", "a b", "--noise", "c", "--", "--seed", "d"]
+    values, others = parse_flags(Run, arguments)
+    assert values == {"batch_size": 4, "noise": True}
+    assert others == ["a b", "c", "--seed", "d"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -173,6 +180,9 @@ def test_flags() -> None:
         (["--no-batch-size"], "unknown flag `--no-batch-size`"),
         (["word"], "unexpected argument `word`"),
         (["--batch-size", "many"], "must be a whole number"),
+        (["--noise=maybe"], "must be true or false"),
+        (["--batch-size", "1", "--batch_size=2"], "is given twice"),
+        (["-b", "1"], "unknown flag `-b`"),
     ],
 )
 def test_wrong_flags_say_what_is_wrong(arguments: list[str], message: str) -> None:

@@ -21,7 +21,11 @@ from mlx_speech.training.optim import (
     freeze_parts,
     gradient_norm,
 )
-from mlx_speech.training.runfolder import RunFolder, prepare_run_folder
+from mlx_speech.training.runfolder import (
+    RunFolder,
+    check_run_folder,
+    prepare_run_folder,
+)
 from mlx_speech.training.settings import LoopSettings
 from mlx_speech.training.task import (
     Best,
@@ -46,6 +50,7 @@ __all__ = [
     "TrainingResult",
     "TrainingTask",
     "ValidationReport",
+    "check_run_folder",
     "clip_gradients",
     "config_keys",
     "dump_config",

@@ -1,10 +1,12 @@
 """The folder of a run: what lies where, and when it may be used again.
 
-``runs/NAME/{config.yaml, metrics.jsonl, checkpoints/, samples/, plots/, model/}``
+``runs/NAME/{config.yaml, metrics.jsonl, checkpoints/, samples/, plots/, model/}``, and
+``features/`` where the caller keeps what it computed from the data.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -49,8 +51,13 @@ class RunFolder:
     def model(self) -> Path:
         return self.root / "model"
 
+    @property
+    def features(self) -> Path:
+        """A cache: it makes no run, and a run that starts again may use it."""
+        return self.root / "features"
+
     def contents(self) -> list[Path]:
-        """Those of the paths above that exist."""
+        """What a run has written, without the features."""
         paths = (
             self.config,
             self.metrics,
@@ -62,17 +69,17 @@ class RunFolder:
         return [path for path in paths if path.exists()]
 
 
-def prepare_run_folder(
+def check_run_folder(
     root: str | Path, *, resume: bool = False, overwrite: bool = False
 ) -> RunFolder:
-    """Make a run's folder, or say why it may not be used.
+    """Say whether a run's folder may be used, and change nothing.
 
     A folder that holds files may only be resumed, or overwritten if it is a run's
-    folder; overwriting deletes what a run writes and nothing else.
+    folder.
 
     Raises:
         SpeechError: the folder is in use and neither was asked for; it is not a run's
-            folder; both were asked for; nothing to resume from.
+            folder; both were asked for; nothing to resume from; it cannot be written.
     """
     folder = RunFolder(Path(root))
     if resume and overwrite:
@@ -82,33 +89,80 @@ def prepare_run_folder(
             f"`{root}` is a file, not a folder", "choose another output folder"
         )
     if resume:
+        if not folder.root.exists():
+            raise SpeechError(
+                f"there is no run `{root}` to resume", "check the folder's name"
+            )
         require_checkpoint(folder)
+    else:
+        _refuse_files(folder, overwrite)
+    _require_writable(folder.root)
+    return folder
+
+
+def prepare_run_folder(
+    root: str | Path, *, resume: bool = False, overwrite: bool = False
+) -> RunFolder:
+    """Make a run's folder, or say why it may not be used.
+
+    Overwriting deletes what a run writes and nothing else.
+
+    Raises:
+        SpeechError: as ``check_run_folder``.
+    """
+    folder = check_run_folder(root, resume=resume, overwrite=overwrite)
+    if resume:
         return folder
     if overwrite:
         remove_left_overs(folder)
-    if folder.root.is_dir() and any(folder.root.iterdir()):
-        found = folder.contents()
-        if not overwrite or not found:
-            raise SpeechError(
-                f"the run folder `{root}` already exists",
-                "give `--resume` to continue it, `--overwrite` to start again, "
-                "or another `--output-dir`"
-                if found
-                else "it holds other files; choose another `--output-dir`",
-            )
-        for path in found:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+    for path in folder.contents():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SpeechError(
-            f"the run folder `{root}` cannot be made: {error.strerror}",
-            "choose another `--output-dir`",
-        ) from error
+        raise _cannot_be_made(folder.root, error.strerror or str(error)) from error
     return folder
+
+
+def _refuse_files(folder: RunFolder, overwrite: bool) -> None:
+    if not folder.root.is_dir():
+        return
+    found = folder.contents()
+    others = [
+        path
+        for path in folder.root.iterdir()
+        if path != folder.features and not _LEFT_OVER.fullmatch(path.name)
+    ]
+    if not others or (found and overwrite):
+        return
+    raise SpeechError(
+        f"the run folder `{folder.root}` already exists",
+        "give `--resume` to continue it, `--overwrite` to start again, "
+        "or another `--output-dir`"
+        if found
+        else "it holds other files; choose another `--output-dir`",
+    )
+
+
+def _require_writable(root: Path) -> None:
+    """Hours later is too late to learn that nothing can be saved."""
+    place = root.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise _cannot_be_made(root, f"`{place}` is a file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise _cannot_be_made(root, f"`{place}` cannot be written")
+
+
+def _cannot_be_made(root: Path, why: str) -> SpeechError:
+    return SpeechError(
+        f"the run folder `{root}` cannot be made: {why}",
+        "choose another `--output-dir`",
+    )
 
 
 def require_checkpoint(folder: RunFolder) -> Path:

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from mlx_speech.errors import SpeechError
-from mlx_speech.training import LoopSettings, Observer, prepare_run_folder, run_training
+from mlx_speech.training import (
+    LoopSettings,
+    Observer,
+    check_run_folder,
+    prepare_run_folder,
+    run_training,
+)
 from mlx_speech.training.checkpoint import complete_checkpoints, read_state
 from mlx_speech.training.report import read_metrics
 
@@ -127,6 +133,37 @@ def test_a_used_folder_needs_resume_or_overwrite(
     run_training(toy.ToyTask(), toy.settings(max_steps=1), tmp_path)
 
 
+def test_features_alone_make_no_run_and_outlive_one(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    features = tmp_path / "features" / "ab.features"
+    features.parent.mkdir()
+    features.write_text("cached")
+    prepare_run_folder(tmp_path)
+    run_training(toy.ToyTask(), toy.settings(max_steps=1), tmp_path)
+    prepare_run_folder(tmp_path, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["features"]
+    assert features.exists()
+
+
+def test_asking_whether_a_folder_may_be_used_changes_nothing(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    check_run_folder(tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()
+    run_training(toy.ToyTask(), toy.settings(max_steps=1), tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    check_run_folder(tmp_path, overwrite=True)
+    check_run_folder(tmp_path, resume=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_made_is_refused_first(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpeechError, match="`.*file` is a file"):
+        check_run_folder(tmp_path / "file" / "run")
+
+
 def test_a_folder_of_something_else_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(SpeechError) as caught:
@@ -136,8 +173,11 @@ def test_a_folder_of_something_else_is_never_overwritten(tmp_path: Path) -> None
 
 
 def test_nothing_to_resume_is_an_error(toy: ModuleType, tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(SpeechError, match="no complete checkpoint"):
+    for folder, message in (
+        (tmp_path, "no complete checkpoint"),
+        (tmp_path / "absent", "there is no run"),
+    ):
+        with pytest.raises(SpeechError, match=message):
             prepare_run_folder(folder, resume=True)
         with pytest.raises(SpeechError, match="no complete checkpoint"):
             run_training(toy.ToyTask(), toy.settings(), folder, resume=True)

@@ -148,9 +148,11 @@ def test_a_folder_without_write_permission_is_explained(
     tmp_path: Path, writer: Writer
 ) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(SpeechError, match="cannot be written"):
-        with writer(tmp_path / "locked" / "voice") as temporary:
-            temporary.write_text("content")
+    with (
+        pytest.raises(SpeechError, match="cannot be written"),
+        writer(tmp_path / "locked" / "voice") as temporary,
+    ):
+        temporary.write_text("content")
 
 
 @pytest.mark.parametrize("writer", [replacing_file, replacing_folder])
@@ -159,25 +161,31 @@ def test_a_file_in_the_place_of_a_parent_folder_is_explained(
     tmp_path: Path, writer: Writer, inside: str
 ) -> None:
     (tmp_path / "file").write_text("old")
-    with pytest.raises(SpeechError, match="cannot be written"):
-        with writer(tmp_path / "file" / inside) as temporary:
-            temporary.write_text("content")
+    with (
+        pytest.raises(SpeechError, match="cannot be written"),
+        writer(tmp_path / "file" / inside) as temporary,
+    ):
+        temporary.write_text("content")
     assert everything_in(tmp_path) == {"file": "old"}
 
 
 def test_a_folder_in_the_place_of_a_file_is_explained(folder: Path) -> None:
     before = everything_in(folder.parent)
-    with pytest.raises(SpeechError, match=r"voice` cannot be written: Is a directory"):
-        with replacing_file(folder) as temporary:
-            temporary.write_text("content")
+    with (
+        pytest.raises(SpeechError, match=r"voice` cannot be written: Is a directory"),
+        replacing_file(folder) as temporary,
+    ):
+        temporary.write_text("content")
     assert everything_in(folder.parent) == before
 
 
 def test_a_file_in_the_place_of_a_folder_is_kept(tmp_path: Path) -> None:
     (tmp_path / "voice").write_text("old")
-    with pytest.raises(SpeechError, match="is a file, not a folder"):
-        with replacing_folder(tmp_path / "voice"):
-            pass
+    with (
+        pytest.raises(SpeechError, match="is a file, not a folder"),
+        replacing_folder(tmp_path / "voice"),
+    ):
+        pass
     assert everything_in(tmp_path) == {"voice": "old"}
 
 

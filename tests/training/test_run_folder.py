@@ -160,7 +160,7 @@ def test_asking_whether_a_folder_may_be_used_changes_nothing(
 
 def test_a_folder_that_cannot_be_made_is_refused_first(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SpeechError, match="`.*file` is a file"):
+    with pytest.raises(SpeechError, match="file` is a file"):
         check_run_folder(tmp_path / "file" / "run")
 
 

@@ -57,6 +57,19 @@ _VOWELS = {
 # Without stress these are other sounds.
 _UNSTRESSED = {"AH": "ə", "ER": "ɚ", "IY": "i"}
 _STRESS_MARKS = {"0": "", "1": "\u02c8", "2": "ˌ"}
+# Letters that English spelling has none of.
+_IPA_ONLY = frozenset(
+    letter
+    for table in (_CONSONANTS, _VOWELS, _UNSTRESSED, _STRESS_MARKS)
+    for letters in table.values()
+    for letter in letters
+    if not letter.isascii()
+) - {"æ"}
+
+
+def is_ipa(text: str) -> bool:
+    """Whether ``text`` is transcribed already; ``café`` and ``naïve`` are not."""
+    return not _IPA_ONLY.isdisjoint(text)
 
 
 def english_to_ipa(text: str) -> str:

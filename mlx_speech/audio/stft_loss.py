@@ -63,10 +63,21 @@ def stft_distances(
     """The two terms at one resolution: (spectral convergence, log-magnitude L1)."""
     magnitude_x = _magnitude(x, n_fft, hop_length, win_length)
     magnitude_y = _magnitude(y, n_fft, hop_length, win_length)
-    error = (magnitude_y - magnitude_x).square().sum()
-    convergence = mx.sqrt(error + _NORM_EPS) / mx.sqrt(magnitude_y.square().sum())
-    log_distance = mx.abs(mx.log(magnitude_y) - mx.log(magnitude_x)).mean()
-    return convergence, log_distance
+    error = _sum((magnitude_y - magnitude_x).square())
+    convergence = mx.sqrt(error + _NORM_EPS) / mx.sqrt(_sum(magnitude_y.square()))
+    log_distances = mx.abs(mx.log(magnitude_y) - mx.log(magnitude_x))
+    return convergence, _sum(log_distances) / log_distances.size
+
+
+def _sum(x: mx.array) -> mx.array:
+    """Sum of all entries, axis by axis.
+
+    MLX's sum of a whole array adds one number after the other on a CPU, which is wrong
+    by 2e-4 for a million entries.
+    """
+    while x.ndim:
+        x = x.sum(axis=-1)
+    return x
 
 
 def _magnitude(x: mx.array, n_fft: int, hop_length: int, win_length: int) -> mx.array:

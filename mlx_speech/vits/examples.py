@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -13,11 +14,17 @@ from mlx_speech.corpus.buckets import padded_length
 from mlx_speech.corpus.cache import FeatureCache
 from mlx_speech.corpus.readers import Utterance
 from mlx_speech.errors import SpeechError
-from mlx_speech.text.vocabulary import Vocabulary
 
 # Batches are padded to multiples of these, so that few shapes occur.
 FRAME_MULTIPLE = 32
 SYMBOL_MULTIPLE = 16
+
+
+class Encoder(Protocol):
+    """The part of a vocabulary that reading examples needs."""
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text; SpeechError when it cannot be spoken."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class ExampleSet:
 
     Args:
         utterances: what to read.
-        vocabulary: text to symbol ids.
+        vocabulary: text to symbol ids; a voice will do.
         mel_spec: sampling rate and spectrogram.
         cache: where features are kept between runs.
         speakers: names in the order of the model's speaker table; empty for one voice.
@@ -60,7 +67,7 @@ class ExampleSet:
     def __init__(
         self,
         utterances: Sequence[Utterance],
-        vocabulary: Vocabulary,
+        vocabulary: Encoder,
         mel_spec: MelSpec,
         cache: FeatureCache,
         speakers: Sequence[str] = (),
@@ -95,8 +102,10 @@ class ExampleSet:
             )
         if not self.utterances:
             raise SpeechError(
-                "no utterance is long enough for its text",
-                "check the recordings with `mlx-speech check-data`",
+                f"none of {len(utterances)} recordings has the {shortest} frames that "
+                "are needed, and one for every symbol of its text",
+                "lower `segment_frames`, or check the recordings with "
+                "`mlx-speech check-data`",
             )
 
     def __len__(self) -> int:
@@ -135,10 +144,16 @@ class ExampleSet:
         )
 
     def _features(self, utterance: Utterance) -> dict[str, np.ndarray]:
-        settings = {"features": "vits", "mel": self.mel_spec.to_dict()}
         return self.cache.get(
-            utterance, settings, lambda each: make_features(each, self.mel_spec)
+            utterance,
+            feature_settings(self.mel_spec),
+            lambda each: make_features(each, self.mel_spec),
         )
+
+
+def feature_settings(mel_spec: MelSpec) -> dict[str, object]:
+    """Everything but the recording that its features depend on, for the cache."""
+    return {"features": "vits", "mel": mel_spec.to_dict()}
 
 
 def make_features(utterance: Utterance, mel_spec: MelSpec) -> dict[str, np.ndarray]:

@@ -9,20 +9,34 @@ from pathlib import Path
 import mlx.core as mx
 
 from mlx_speech.audio import MelSpec
-from mlx_speech.corpus import FeatureCache, Utterance, read_corpus, split_validation
+from mlx_speech.corpus import (
+    FeatureCache,
+    Limits,
+    Utterance,
+    check_corpus,
+    listed,
+    read_corpus,
+    split_validation,
+)
 from mlx_speech.errors import SpeechError
 from mlx_speech.text.characters import CharacterVocabulary
 from mlx_speech.text.vocabulary import Vocabulary, vocabulary_from_dict
 from mlx_speech.vits.checkpoints import load_voice
 from mlx_speech.vits.config import DiscriminatorConfig, VitsConfig
 from mlx_speech.vits.discriminator import Discriminators
-from mlx_speech.vits.examples import ExampleSet
+from mlx_speech.vits.examples import ExampleSet, feature_settings
 from mlx_speech.vits.model import SynthesizerTrn
 from mlx_speech.vits.train import VitsTask
 from mlx_speech.vits.training_config import VitsTrainConfig
 from mlx_speech.vits.voice import Voice
 
 ONE_SPEAKER = "voice"
+# Settings of a training that are shapes of the model.
+BROUGHT_BY_BASE = tuple(
+    name
+    for name in VitsTrainConfig.__dataclass_fields__
+    if name in VitsConfig.__dataclass_fields__
+)
 
 
 def prepare_task(
@@ -33,27 +47,31 @@ def prepare_task(
     on_note: Callable[[str], None] = lambda note: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> VitsTask:
-    """Read the data, make the features and build the networks.
+    """Read and check the data, build the networks and make the features.
 
     Args:
         config: the settings of the run.
         data: folder of recordings, see ``mlx_speech.corpus.read_corpus``.
         base: folder of a voice to start from; it brings its own shapes, vocabulary and
             mel. None starts from random weights.
-        cache: folder for features.
+        cache: folder for features; written to when everything else has succeeded.
         on_note: told what was changed or left out.
-        on_progress: told (done, total) while features are made.
+        on_progress: told (done, total) while recordings are checked and read.
 
     Raises:
-        SpeechError: the data or the base cannot be used; the message says why.
+        SpeechError: the data or the base cannot be used; the message says why, and of
+            the data everything that is wrong at once.
     """
     utterances = read_corpus(data)
-    names = sorted({each.speaker for each in utterances if each.speaker is not None})
+    names = _speaker_names(utterances)
     mx.random.seed(config.seed)
     if base is None:
         voice, discriminators = _fresh_voice(config, names, utterances), None
     else:
-        voice = _adopt_base(load_voice(base), names)
+        loaded = load_voice(base)
+        for note in _base_notes(config, loaded):
+            on_note(note)
+        voice = _adopt_base(loaded, names)
         discriminators = voice.discriminators
     if config.uses_discriminators:
         if discriminators is None:
@@ -65,36 +83,85 @@ def prepare_task(
             )
     else:
         discriminators = None
-    _refuse_unknown_symbols(utterances, voice.vocabulary)
+    # Of this long bar, the first half is the check and the second one the features.
+    total = 2 * len(utterances)
+    features = FeatureCache(cache)
+    _check_data(
+        data, utterances, voice, features, on_note, lambda n, _: on_progress(n, total)
+    )
     training, validation = split_validation(
         utterances, config.validation_share, config.seed
     )
     training += validation[config.validation_limit :]
     validation = validation[: config.validation_limit]
-    total = len(training) + len(validation)
 
     def examples(part: Sequence[Utterance], before: int, shortest: int) -> ExampleSet:
         return ExampleSet(
             part,
-            voice.vocabulary,
+            voice,
             voice.mel_spec,
-            FeatureCache(cache),
+            features,
             speakers=voice.speakers,
             shortest=shortest,
             on_note=on_note,
             on_progress=lambda done, _: on_progress(before + done, total),
         )
 
+    checked = len(utterances)
     task = VitsTask(
         config,
         voice,
         discriminators,
-        examples(training, 0, config.segment_frames),
-        examples(validation, len(training), 1),
+        examples(training, checked, config.segment_frames),
+        examples(validation, checked + len(training), 1),
     )
     if task.buckets.note:
         on_note(task.buckets.note)
     return task
+
+
+def _check_data(
+    data: Path,
+    utterances: Sequence[Utterance],
+    voice: Voice,
+    features: FeatureCache,
+    on_note: Callable[[str], None],
+    on_progress: Callable[[int, int], None],
+) -> None:
+    """Refuse data that cannot be trained on, with all of its faults.
+
+    Only recordings without features are opened: those with features were good.
+    """
+
+    def is_heard(utterance: Utterance) -> bool:
+        settings = feature_settings(voice.mel_spec)
+        return features.entry_path(utterance, settings).exists()
+
+    limits = Limits(sample_rate=voice.sample_rate)
+    report = check_corpus(utterances, voice, limits, on_progress, is_heard)
+    if report.problems:
+        raise SpeechError(
+            f"`{data}` cannot be trained on: {'; '.join(report.problems)}",
+            "correct or remove these; `mlx-speech check-data` reports on all of it",
+        )
+    for note in report.notes:
+        on_note(note)
+
+
+def _speaker_names(utterances: Sequence[Utterance]) -> list[str]:
+    """The speakers of the data, sorted; none where no utterance names one.
+
+    Raises:
+        SpeechError: some utterances name a speaker and others do not.
+    """
+    nameless = [each.identifier for each in utterances if each.speaker is None]
+    if nameless and len(nameless) < len(utterances):
+        raise SpeechError(
+            f"{len(nameless)} recording(s) name no speaker, the others do: "
+            f"{listed(nameless)}",
+            "name the speaker of every recording, or of none",
+        )
+    return sorted({each.speaker for each in utterances if each.speaker is not None})
 
 
 def _fresh_voice(
@@ -104,11 +171,7 @@ def _fresh_voice(
     mel_spec = MelSpec.preset(config.mel)
     vocabulary = _fresh_vocabulary(config, [each.text for each in utterances])
     several = len(names) > 1
-    shapes = {
-        name: getattr(config, name)
-        for name in VitsConfig.__dataclass_fields__
-        if hasattr(config, name)
-    }
+    shapes = {name: getattr(config, name) for name in BROUGHT_BY_BASE}
     shapes |= {
         "n_vocab": vocabulary.size,
         "spec_channels": mel_spec.n_bins,
@@ -140,6 +203,36 @@ def _fresh_vocabulary(config: VitsTrainConfig, texts: Sequence[str]) -> Vocabula
     )
 
 
+def _base_notes(config: VitsTrainConfig, base: Voice) -> list[str]:
+    """What a user of this base should know, one line each."""
+    notes = []
+    default = VitsTrainConfig()
+    theirs = {name: getattr(base.config, name, None) for name in BROUGHT_BY_BASE}
+    theirs |= {
+        "vocabulary": base.vocabulary.kind,
+        "mel": base.mel_spec,
+        "add_blank": getattr(base.vocabulary, "add_blank", config.add_blank),
+    }
+    ignored = []
+    for name, value in theirs.items():
+        wanted = getattr(config, name)
+        if wanted == getattr(default, name):
+            continue
+        if (MelSpec.preset(wanted) if name == "mel" else wanted) != value:
+            ignored.append(name)
+    if ignored:
+        notes.append(
+            f"the base voice brings its own {', '.join(ignored)}; the settings of that "
+            "name have no effect"
+        )
+    if base.reads_ipa:
+        notes.append(
+            "the base voice reads IPA; transcripts in plain letters are taken as "
+            "English and transcribed"
+        )
+    return notes
+
+
 def _adopt_base(base: Voice, names: Sequence[str]) -> Voice:
     """``base`` with a speaker table for the new data.
 
@@ -167,19 +260,3 @@ def _adopt_base(base: Voice, names: Sequence[str]) -> Voice:
     parameters["emb_g"] = {"weight": mx.stack(rows)}
     model.update(parameters)
     return replace(base, model=model, speakers=tuple(names))
-
-
-def _refuse_unknown_symbols(
-    utterances: Sequence[Utterance], vocabulary: Vocabulary
-) -> None:
-    unknown: dict[str, str] = {}
-    for utterance in utterances:
-        for symbol in vocabulary.unknown_symbols(utterance.text):
-            unknown.setdefault(symbol, utterance.identifier)
-    if unknown:
-        symbol, first = next(iter(unknown.items()))
-        raise SpeechError(
-            f"the transcripts hold {len(unknown)} symbols that the vocabulary lacks: "
-            f"{' '.join(list(unknown)[:20])} (`{symbol}` is in {first})",
-            "correct the transcripts, or choose another vocabulary",
-        )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from mlx_speech.audio import MelSpec
 from mlx_speech.errors import SpeechError
+from mlx_speech.text.ipa import english_to_ipa, is_ipa
+from mlx_speech.text.normalize import unspeakable
 from mlx_speech.text.vocabulary import Vocabulary
 from mlx_speech.vits.config import VitsConfig
 from mlx_speech.vits.discriminator import Discriminators
@@ -66,6 +68,34 @@ class Voice:
     def sample_rate(self) -> int:
         """Hertz of the audio that it makes."""
         return self.mel_spec.sample_rate
+
+    def encode(self, text: str) -> list[int]:
+        """Symbol ids of ``text``; English becomes IPA first where IPA is read.
+
+        Text that holds a letter of the IPA is taken as transcribed already.
+
+        Raises:
+            SpeechError: symbols that the voice lacks, or nothing to say.
+        """
+        if not self._reads_english(text):
+            return self.vocabulary.encode(text)
+        foreign = unspeakable(text)
+        if foreign:
+            raise SpeechError(
+                f"English has no reading for {' '.join(map(repr, foreign))} in "
+                f"{text!r}",
+                "spell these out in letters",
+            )
+        return self.vocabulary.encode(english_to_ipa(text))
+
+    def unknown_symbols(self, text: str) -> list[str]:
+        """Characters of ``text`` that :meth:`encode` refuses, each once, in order."""
+        if self._reads_english(text):
+            return unspeakable(text)
+        return self.vocabulary.unknown_symbols(text)
+
+    def _reads_english(self, text: str) -> bool:
+        return self.reads_ipa and not is_ipa(text)
 
     def _check_fit(self) -> None:
         config = self.config

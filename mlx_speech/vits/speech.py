@@ -2,60 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
 
 from mlx_speech.errors import SpeechError
-from mlx_speech.text.ipa import english_to_ipa
+from mlx_speech.text.sentences import split_text
 from mlx_speech.vits.examples import speaker_id
 from mlx_speech.vits.voice import Voice
 
 SENTENCE_PAUSE_SECONDS = 0.25
-# Longer sentences are cut at commas, or between words: the encoder's attention grows
-# with the square of the length, and training data rarely has longer ones.
-LONGEST_PIECE = 240
-
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n\s*\n")
-_CLAUSE_END = re.compile(r"(?<=[,;:—])\s+")
-
-
-def split_text(text: str, longest: int = LONGEST_PIECE) -> list[str]:
-    """Cut ``text`` into sentences of at most ``longest`` characters.
-
-    Sentences that are longer are cut after commas and the like, and where there are
-    none, between words; a single longer word stays whole.
-    """
-    pieces: list[str] = []
-    for sentence in _SENTENCE_END.split(text):
-        words = " ".join(sentence.split())
-        if not words:
-            continue
-        if len(words) <= longest:
-            pieces.append(words)
-        else:
-            pieces += _joined(
-                [
-                    part
-                    for clause in _CLAUSE_END.split(words)
-                    for part in _joined(clause.split(" "), longest)
-                ],
-                longest,
-            )
-    return pieces
-
-
-def _joined(parts: Sequence[str], longest: int) -> list[str]:
-    """Join neighbours with a space as long as the result is at most ``longest``."""
-    joined: list[str] = []
-    for part in parts:
-        if joined and len(joined[-1]) + 1 + len(part) <= longest:
-            joined[-1] = f"{joined[-1]} {part}"
-        else:
-            joined.append(part)
-    return joined
 
 
 def synthesize(
@@ -93,20 +50,20 @@ def synthesize(
     if not 0.1 <= speed <= 10:
         raise SpeechError(f"the speed {speed} is out of range", "choose 0.1 to 10")
     inference = voice.inference
+    given = {"noise_scale": noise_scale, "noise_scale_w": noise_scale_w}
     scales = {
-        "noise_scale": noise_scale,
-        "noise_scale_w": noise_scale_w,
+        name: inference[name] if value is None else value
+        for name, value in given.items()
     }
     for name, value in scales.items():
-        scales[name] = inference[name] if value is None else value
-        if not 0 <= scales[name] <= 2:
+        if not 0 <= value <= 2:
             raise SpeechError(f"`{name}` {value} is out of range", "choose 0 to 2")
     speaker_ids = _speaker_ids(voice, speaker)
     pause = np.zeros(int(SENTENCE_PAUSE_SECONDS * voice.sample_rate), np.float32)
     spoken: list[np.ndarray] = []
     voice.model.eval()
     for index, piece in enumerate(pieces):
-        symbols = voice.vocabulary.encode(readable(piece, voice))
+        symbols = voice.encode(piece)
         result = voice.model.infer(
             mx.array([symbols]),
             mx.array([len(symbols)]),
@@ -119,16 +76,6 @@ def synthesize(
         spoken += [pause, audio] if spoken else [audio]
         on_progress(index + 1, len(pieces))
     return np.clip(np.concatenate(spoken), -1.0, 1.0)
-
-
-def readable(text: str, voice: Voice) -> str:
-    """``text`` in the letters of the voice: English becomes IPA for one that reads it.
-
-    Text that holds other than ASCII characters is taken as IPA already.
-    """
-    if voice.reads_ipa and text.isascii():
-        return english_to_ipa(text)
-    return text
 
 
 def _speaker_ids(voice: Voice, speaker: str | None) -> mx.array | None:

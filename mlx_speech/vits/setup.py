@@ -75,12 +75,7 @@ def prepare_task(
         discriminators = voice.discriminators
     if config.uses_discriminators:
         if discriminators is None:
-            discriminators = Discriminators(
-                DiscriminatorConfig(
-                    periods=config.discriminator_periods,
-                    channels_scale=config.discriminator_scale,
-                )
-            )
+            discriminators = fresh_discriminators(config)
     else:
         discriminators = None
     # Of this long bar, the first half is the check and the second one the features.
@@ -118,6 +113,16 @@ def prepare_task(
     if task.buckets.note:
         on_note(task.buckets.note)
     return task
+
+
+def fresh_discriminators(config: VitsTrainConfig) -> Discriminators:
+    """Critics with random weights."""
+    return Discriminators(
+        DiscriminatorConfig(
+            periods=config.discriminator_periods,
+            channels_scale=config.discriminator_scale,
+        )
+    )
 
 
 def _check_data(
@@ -171,28 +176,42 @@ def _fresh_voice(
     mel_spec = MelSpec.preset(config.mel)
     vocabulary = _fresh_vocabulary(config, [each.text for each in utterances])
     several = len(names) > 1
-    shapes = {name: getattr(config, name) for name in BROUGHT_BY_BASE}
-    shapes |= {
-        "n_vocab": vocabulary.size,
-        "spec_channels": mel_spec.n_bins,
-        "n_speakers": len(names) if several else 0,
-        "gin_channels": config.gin_channels if several else 0,
-        "istft_n_fft": mel_spec.n_fft,
-        "istft_hop_length": mel_spec.hop_length,
-    }
-    model_config = VitsConfig(**shapes)
-    if model_config.hop_length != mel_spec.hop_length:
-        raise SpeechError(
-            f"the decoder makes {model_config.hop_length} samples from a frame, but "
-            f"the mel preset `{config.mel}` has a hop of {mel_spec.hop_length}",
-            "choose upsample_rates whose product is the hop",
-        )
+    shapes = model_config(
+        config, mel_spec, vocabulary.size, n_speakers=len(names) if several else 0
+    )
     return Voice(
-        model=SynthesizerTrn(model_config),
+        model=SynthesizerTrn(shapes),
         mel_spec=mel_spec,
         vocabulary=vocabulary,
         speakers=tuple(names) if several else (),
     )
+
+
+def model_config(
+    config: VitsTrainConfig, mel_spec: MelSpec, n_vocab: int, n_speakers: int = 0
+) -> VitsConfig:
+    """The shapes of a model that is trained from scratch.
+
+    Raises:
+        SpeechError: the decoder does not make one hop of samples from a frame.
+    """
+    shapes = {name: getattr(config, name) for name in BROUGHT_BY_BASE}
+    shapes |= {
+        "n_vocab": n_vocab,
+        "spec_channels": mel_spec.n_bins,
+        "n_speakers": n_speakers,
+        "gin_channels": config.gin_channels if n_speakers else 0,
+        "istft_n_fft": mel_spec.n_fft,
+        "istft_hop_length": mel_spec.hop_length,
+    }
+    model = VitsConfig(**shapes)
+    if model.hop_length != mel_spec.hop_length:
+        raise SpeechError(
+            f"the decoder makes {model.hop_length} samples from a frame, but "
+            f"the mel preset `{config.mel}` has a hop of {mel_spec.hop_length}",
+            "choose upsample_rates whose product is the hop",
+        )
+    return model
 
 
 def _fresh_vocabulary(config: VitsTrainConfig, texts: Sequence[str]) -> Vocabulary:

@@ -16,12 +16,12 @@ from pathlib import Path
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_flatten
 
-from mlx_speech.audio import log_mel, mel_from_linear, save
+from mlx_speech.audio import MelSpec, log_mel, mel_from_linear, save
 from mlx_speech.audio.metrics import aligned_mel_l1, mel_cepstral_distortion
 from mlx_speech.audio.plot import save_spectrograms
 from mlx_speech.corpus import BucketBatches
+from mlx_speech.hub.save import flatten_parameters
 from mlx_speech.nn.conv import MODE as CONVOLUTION_MODE
 from mlx_speech.training.ema import ExponentialMovingAverage
 from mlx_speech.training.optim import GroupedAdamW, ParameterGroup, freeze_parts
@@ -42,6 +42,23 @@ from mlx_speech.vits.voice import DEFAULT_INFERENCE, Voice
 SPOKEN_SAMPLES = 3
 # (n_fft, hop_length, win_length) of the optional multi-resolution STFT loss.
 STFT_RESOLUTIONS = ((256, 64, 256), (512, 128, 512), (1024, 256, 1024))
+
+
+def step_settings(config: VitsTrainConfig, mel_spec: MelSpec) -> StepSettings:
+    """What one step needs to know of a run's settings."""
+    return StepSettings(
+        mel_spec=mel_spec,
+        segment_frames=config.segment_frames,
+        weights=LossWeights(
+            mel=config.weight_mel,
+            kl=config.weight_kl,
+            duration=config.weight_duration,
+            adversarial=config.weight_adversarial,
+            feature=config.weight_feature,
+            stft=config.weight_stft,
+        ),
+        stft_resolutions=STFT_RESOLUTIONS,
+    )
 
 
 class VitsTask:
@@ -81,19 +98,7 @@ class VitsTask:
                 voice.model, config.ema_decay, warm_up=True
             )
         }
-        self.settings = StepSettings(
-            mel_spec=voice.mel_spec,
-            segment_frames=config.segment_frames,
-            weights=LossWeights(
-                mel=config.weight_mel,
-                kl=config.weight_kl,
-                duration=config.weight_duration,
-                adversarial=config.weight_adversarial,
-                feature=config.weight_feature,
-                stft=config.weight_stft,
-            ),
-            stft_resolutions=STFT_RESOLUTIONS,
-        )
+        self.settings = step_settings(config, voice.mel_spec)
         without = replace(self.settings.weights, adversarial=0.0, feature=0.0)
         self.reconstruction_settings = replace(self.settings, weights=without)
 
@@ -212,7 +217,7 @@ class VitsTask:
     def parameter_counts(self) -> dict[str, int]:
         """Number of parameters of each network."""
         return {
-            name: sum(value.size for _, value in tree_flatten(network.parameters()))
+            name: sum(array.size for array in flatten_parameters(network).values())
             for name, network in self.networks.items()
         }
 

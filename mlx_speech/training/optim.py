@@ -107,6 +107,18 @@ class GroupedAdamW(Optimizer):
             member.learning_rate = mx.array(rate, mx.float32)
 
     @property
+    def learning_rate(self) -> mx.array:
+        """Present learning rate of the default group; only :meth:`set_epoch` sets it.
+
+        MLX's own setter would change nothing here, without a word.
+        """
+        return self.members[DEFAULT_GROUP].learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: float | mx.array) -> None:
+        raise AttributeError("groups have rates of their own; use set_epoch")
+
+    @property
     def learning_rates(self) -> dict[str, mx.array]:
         """Present learning rate of each group."""
         return {name: member.learning_rate for name, member in self.members.items()}
@@ -182,8 +194,6 @@ def learning_rates(optimizers: Mapping[str, Optimizer]) -> dict[str, mx.array]:
         if isinstance(optimizer, GroupedAdamW) and optimizer.groups:
             for group, rate in optimizer.learning_rates.items():
                 rates[f"{name}.{group}"] = rate
-        elif isinstance(optimizer, GroupedAdamW):
-            rates[name] = optimizer.learning_rates[DEFAULT_GROUP]
         else:
             rates[name] = optimizer.learning_rate
     return rates
@@ -201,7 +211,8 @@ def gradient_norm(gradients: Any) -> mx.array:
 
 
 def _squares(gradient: mx.array) -> mx.array:
-    return mx.square(mx.atleast_1d(gradient).astype(mx.float32))
+    # One axis more, so that a scalar has a row too.
+    return mx.square(gradient[None].astype(mx.float32))
 
 
 def clip_gradients(gradients: Any, max_norm: float) -> tuple[Any, mx.array]:

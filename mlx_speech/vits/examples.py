@@ -181,7 +181,7 @@ def speaker_id(name: str | None, speakers: Sequence[str]) -> int:
     """
     if not speakers or (len(speakers) == 1 and name is None):
         return 0
-    if name not in speakers:
+    if name is None or name not in speakers:
         raise SpeechError(
             f"unknown speaker `{name}`", f"choose one of: {', '.join(speakers)}"
         )

@@ -113,6 +113,13 @@ def test_learning_rates_live_in_the_state() -> None:
     assert list(learning_rates({"g": GroupedAdamW(net, 0.1)})) == ["g"]
 
 
+def test_one_rate_is_read_and_cannot_be_set_past_the_groups() -> None:
+    optimizer = GroupedAdamW(Net(), 1e-3, groups=[ParameterGroup("slow", ("enc",), 1)])
+    assert optimizer.learning_rate.item() == pytest.approx(1e-3)
+    with pytest.raises(AttributeError):
+        optimizer.learning_rate = 5.0
+
+
 def test_a_frozen_part_does_not_move_by_a_bit() -> None:
     net = Net()
     freeze_parts(net, ["enc.0", "dec", "table"])

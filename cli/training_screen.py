@@ -21,17 +21,28 @@ PLAIN_STEPS = 50
 
 
 class TrainingScreen(Observer):
-    """Draws on standard error; nothing at all when ``quiet``."""
+    """Draws on standard error; nothing at all when ``quiet``.
 
-    def __init__(self, quiet: bool = False) -> None:
+    Args:
+        quiet: draw nothing.
+        on_begin: called when the run is ready to take its first step, resumed or new.
+    """
+
+    def __init__(
+        self, quiet: bool = False, on_begin: Callable[[], None] = lambda: None
+    ) -> None:
         self.quiet = quiet
+        self.on_begin = on_begin
         self.bar: Bar | None = None
 
     @contextmanager
     def features(self) -> Iterator[Callable[[int, int], None]]:
         """A bar over the reading of the recordings."""
+        if self.quiet:
+            yield lambda done, total: None
+            return
         with counting("reading recordings") as advance:
-            yield (lambda done, total: None) if self.quiet else advance
+            yield advance
 
     def describe(self, settings: VitsTrainConfig, task: VitsTask, device: str) -> None:
         """One header line about data, model and device."""
@@ -43,6 +54,7 @@ class TrainingScreen(Observer):
         )
 
     def on_start(self, step: int, total_steps: int) -> None:
+        self.on_begin()
         if step:
             self._say(f"resuming after step {step}")
         self.bar = Bar("training", quiet=self.quiet)

@@ -15,6 +15,47 @@ from mlx_speech.training.settings import LoopSettings
 # Validation score whose lowest value marks the best checkpoint.
 BEST_METRIC = "mcd"
 
+POSITIVE = (
+    "max_steps",
+    "batch_size",
+    "segment_frames",
+    "validation_limit",
+    "learning_rate",
+    "lr_decay",
+    "adam_eps",
+    "slow_rate",
+    "discriminator_scale",
+    "length_scale",
+    "hidden_channels",
+    "inter_channels",
+    "filter_channels",
+    "n_heads",
+    "n_layers",
+    "posterior_layers",
+    "flow_layers",
+    "n_flows",
+    "gin_channels",
+    "resblock_kernel_sizes",
+    "upsample_rates",
+    "upsample_initial_channel",
+    "upsample_kernel_sizes",
+    "istft_channels",
+    "istft_layers",
+)
+NOT_NEGATIVE = (
+    "seed",
+    "weight_decay",
+    "weight_mel",
+    "weight_kl",
+    "weight_duration",
+    "weight_adversarial",
+    "weight_feature",
+    "weight_stft",
+    "noise_scale",
+    "noise_scale_w",
+    "kl_warmup_steps",
+)
+
 
 @dataclass(frozen=True)
 class VitsTrainConfig:
@@ -60,6 +101,9 @@ class VitsTrainConfig:
     # Loss weights.
     weight_mel: float = setting(45.0, "weight of the mel L1 loss")
     weight_kl: float = setting(1.0, "weight of the KL divergence")
+    kl_warmup_steps: int = setting(
+        0, "steps over which weight_kl rises from 0, so that the latent says much early"
+    )
     weight_duration: float = setting(1.0, "weight of the duration loss")
     weight_adversarial: float = setting(1.0, "weight of the generator's LSGAN loss")
     weight_feature: float = setting(2.0, "weight of the feature matching loss")
@@ -102,12 +146,21 @@ class VitsTrainConfig:
     istft_layers: int = setting(6, "ConvNeXt blocks of the istft decoder")
 
     def __post_init__(self) -> None:
-        positive = ("max_steps", "batch_size", "segment_frames", "learning_rate")
-        for name in positive:
-            if getattr(self, name) <= 0:
+        for name in POSITIVE:
+            value = getattr(self, name)
+            smallest = min(value, default=0) if isinstance(value, tuple) else value
+            # Written so that NaN is refused too.
+            if not smallest > 0:
+                raise SpeechError(f"`{name}` must be positive, not {value}")
+        for name in NOT_NEGATIVE:
+            if not getattr(self, name) >= 0:
                 raise SpeechError(
-                    f"`{name}` must be positive, not {getattr(self, name)}"
+                    f"`{name}` must not be negative, not {getattr(self, name)}"
                 )
+        if not 0 <= self.p_dropout < 1:
+            raise SpeechError(f"`p_dropout` must lie in [0, 1), not {self.p_dropout}")
+        if self.seed >= 2**63:
+            raise SpeechError(f"`seed` must be below 2^63, not {self.seed}")
         if not 0 < self.validation_share < 1:
             raise SpeechError(
                 "`validation_share` must lie between 0 and 1, "
@@ -117,6 +170,9 @@ class VitsTrainConfig:
             raise SpeechError(f"`ema_decay` must lie in [0, 1), not {self.ema_decay}")
         if len(self.adam_betas) != 2:
             raise SpeechError(f"`adam_betas` takes two numbers, not {self.adam_betas}")
+        if not all(0 <= beta < 1 for beta in self.adam_betas):
+            raise SpeechError(f"`adam_betas` must lie in [0, 1), not {self.adam_betas}")
+        self.loop_settings()  # refuses what the loop cannot use, before hours of work
 
     def loop_settings(self) -> LoopSettings:
         """What the training loop needs of these settings."""
@@ -130,5 +186,7 @@ class VitsTrainConfig:
 
     @property
     def uses_discriminators(self) -> bool:
-        """False when no step of this training would reach the discriminators."""
-        return 0 <= self.discriminator_start < self.max_steps
+        """Whether discriminators are trained, in this part of the run or in a later
+        one: a resumed run finds the networks that it was started with.
+        """
+        return self.discriminator_start >= 0

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from mlx_speech.cli import check_data, convert, doctor, speak, train_vits
+from mlx_speech.cli import bench, check_data, convert, doctor, speak, train_vits
 from mlx_speech.cli.console import print_error
 from mlx_speech.errors import SpeechError
 
@@ -56,6 +56,12 @@ app.command(
 )(train_vits.train_vits)
 app.command("speak", epilog=speak.EXAMPLES)(speak.speak)
 app.command("convert", epilog=convert.EXAMPLES)(convert.convert)
+app.add_typer(
+    bench.app,
+    name="bench",
+    help="Measure this machine or a voice.",
+    epilog=bench.EXAMPLES,
+)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 
 

@@ -47,7 +47,7 @@ def bench_conv(repeats: Repeats = 5, as_json: AsJson = False) -> None:
     Milliseconds of processor time, the best of several runs, of the forward pass and
     of a training pass (forward and gradients).
     """
-    from mlx_speech.bench.conv import VITS_CASES, measure
+    from mlx_speech.bench.conv import VITS_CASES, as_table, measure
 
     timings = []
     with counting("measuring") as advance:
@@ -62,31 +62,7 @@ def bench_conv(repeats: Repeats = 5, as_json: AsJson = False) -> None:
         rows = [asdict(row) | gain for row, gain in zip(timings, gains, strict=True)]
         print(json.dumps(rows, indent=2))
         return
-    print_rows(
-        [
-            "layer",
-            "way",
-            "forward: MLX",
-            "ours",
-            "gain",
-            "training: MLX",
-            "ours",
-            "gain",
-        ],
-        [
-            [
-                row.case.name,
-                row.way,
-                f"{row.native_forward_ms:.1f}",
-                f"{row.chosen_forward_ms:.1f}",
-                f"{row.forward_gain:.1f}",
-                f"{row.native_training_ms:.1f}",
-                f"{row.chosen_training_ms:.1f}",
-                f"{row.training_gain:.1f}",
-            ]
-            for row in timings
-        ],
-    )
+    print(as_table(timings))
 
 
 @app.command(

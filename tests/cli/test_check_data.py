@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from mlx_speech.cli import main as command_line
-
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(invoke: Run) -> Run:
     """Run the command: exit code, standard output, standard error."""
-
-    def check(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "200")
-        words = ["mlx-speech", "check-data", *map(str, arguments)]
-        monkeypatch.setattr("sys.argv", words)
-        with pytest.raises(SystemExit) as exit_:
-            command_line.main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return check
+    return partial(invoke, "check-data")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -14,7 +15,6 @@ import pytest
 from safetensors.numpy import load_file
 
 from mlx_speech.audio import MelSpec
-from mlx_speech.cli import main as command_line
 from mlx_speech.hub.save import flatten_parameters
 from mlx_speech.text.characters import CharacterVocabulary
 from mlx_speech.vits.checkpoints import Voice, load_voice, save_voice
@@ -25,22 +25,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(invoke: Run) -> Run:
     """Run the command: exit code, standard output, standard error."""
-
-    def convert(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "200")
-        words = ["mlx-speech", "convert", *map(str, arguments)]
-        monkeypatch.setattr("sys.argv", words)
-        code = 0
-        try:
-            command_line.main()
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return convert
+    return partial(invoke, "convert")
 
 
 @pytest.fixture

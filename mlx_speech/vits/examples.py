@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import mlx.core as mx
@@ -77,6 +78,10 @@ class ExampleSet:
     ) -> None:
         self.mel_spec = mel_spec
         self.cache = cache
+        self._recipe = (
+            feature_settings(mel_spec),
+            partial(make_features, mel_spec=mel_spec),
+        )
         self.utterances: list[Utterance] = []
         self.text_ids: list[list[int]] = []
         self.frame_lengths: list[int] = []
@@ -84,7 +89,7 @@ class ExampleSet:
         left_out: list[str] = []
         for index, utterance in enumerate(utterances):
             text_ids = vocabulary.encode(utterance.text)
-            frames = self._features(utterance)["linear"].shape[0]
+            frames = cache.shapes(utterance, *self._recipe)["linear"][0]
             # Every symbol takes at least one frame in a monotonic alignment.
             if frames < max(shortest, len(text_ids)):
                 left_out.append(utterance.identifier)
@@ -112,7 +117,11 @@ class ExampleSet:
         return len(self.utterances)
 
     def load_batch(self, indices: Sequence[int]) -> Batch:
-        """Read and pad the utterances at ``indices``; NumPy only, so any thread may."""
+        """Read and pad the utterances at ``indices``.
+
+        Any thread may: NumPy and files, and MLX only for an entry of the cache that
+        was lost since the start.
+        """
         hop = self.mel_spec.hop_length
         frames = padded_length(
             max(self.frame_lengths[i] for i in indices), FRAME_MULTIPLE
@@ -128,7 +137,7 @@ class ExampleSet:
         for row, index in enumerate(indices):
             ids = self.text_ids[index]
             text_bl[row, : len(ids)] = ids
-            features = self._features(self.utterances[index])
+            features = self.cache.get(self.utterances[index], *self._recipe)
             linear_btf[row, : self.frame_lengths[index]] = features["linear"]
             audio = features["audio"]
             audio_bs[row, : len(audio)] = audio
@@ -141,13 +150,6 @@ class ExampleSet:
             ),
             audio_bs=audio_bs,
             speakers_b=np.array([self.speaker_ids[i] for i in indices], np.int32),
-        )
-
-    def _features(self, utterance: Utterance) -> dict[str, np.ndarray]:
-        return self.cache.get(
-            utterance,
-            feature_settings(self.mel_spec),
-            lambda each: make_features(each, self.mel_spec),
         )
 
 

@@ -98,6 +98,31 @@ def test_every_kind_of_damage_is_computed_again(
     assert compute.calls == 1 + len(cuts) + len(flips)
 
 
+def test_shapes_are_those_of_the_features_and_cost_no_reading(
+    cache: FeatureCache, utterance: Utterance
+) -> None:
+    compute = Computation()
+    expected = {"mel": (3, 2), "file": (4,), "scalar": ()}
+    assert cache.shapes(utterance, {}, compute) == expected
+    assert (compute.calls, cache.hits, cache.misses) == (1, 0, 1)
+    assert cache.shapes(utterance, {}, compute) == expected
+    assert (compute.calls, cache.hits, cache.misses) == (1, 0, 1)
+
+
+def test_an_entry_that_was_cut_short_has_no_shapes(
+    cache: FeatureCache, utterance: Utterance
+) -> None:
+    compute = Computation()
+    cache.get(utterance, {}, compute)
+    path = cache.entry_path(utterance, {})
+    whole = path.read_bytes()
+    for calls, length in enumerate((0, 31, 33, 500, len(whole) - 1), start=2):
+        path.write_bytes(whole[:length])
+        assert cache.shapes(utterance, {}, compute)["mel"] == (3, 2)
+        assert compute.calls == calls
+        assert path.read_bytes()[32:36] == whole[32:36]
+
+
 def test_a_failing_computation_leaves_nothing(
     cache: FeatureCache, utterance: Utterance
 ) -> None:

@@ -185,8 +185,8 @@ def _train(settings: VitsTrainConfig, folder: Path, wish: _Wish, quiet: bool) ->
     use = {"resume": wish.resume, "overwrite": wish.overwrite}
     run = check_run_folder(folder, **use)
     base = None if settings.base in NO_BASE else model_folder(settings.base)
-    settings = _absolute(settings, base)
-    screen = TrainingScreen(quiet, on_begin=lambda: _store(settings, run))
+    stored = _absolute(settings, base)
+    screen = TrainingScreen(quiet, on_begin=lambda: _store(stored, run))
     if note := backend.prepare().note:
         screen.on_note(note)
     with screen.features() as progress:

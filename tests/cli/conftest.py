@@ -24,6 +24,7 @@ def command(
     monkeypatch.setattr("mlx_speech.vits.train.find_spec", lambda name: None)
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setenv("COLUMNS", "200")
         monkeypatch.setattr("sys.argv", ["mlx-speech", *map(str, arguments)])
         code = 0
         try:
@@ -57,7 +58,7 @@ def trained(
 
     folder = tmp_path_factory.mktemp("run") / "finished"
     config = load_config(VitsTrainConfig, tiny_settings)
-    config = replace(config, data=str(recordings), sample_every=0)
+    config = replace(config, data=str(recordings))
     task = prepare_task(config, recordings, None, folder / "features")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlx_speech.training.keeper.plot_losses", lambda *_: True)

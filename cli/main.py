@@ -1,24 +1,44 @@
-"""The command ``mlx-speech``: one file per command, heavy imports inside them.
-
-Exit codes: 0 all done; 1 something could not be done, one ``error:`` line says what;
-2 wrong usage; 130 stopped by Ctrl-C.
-"""
+"""The command ``mlx-speech``: one file per command, heavy imports inside them."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from mlx_speech.cli import bench, check_data, convert, doctor, speak, train_vits
 from mlx_speech.cli.console import print_error
 from mlx_speech.errors import SpeechError
 
+EXIT_CODES = """
+Exit codes: 0 all done; 1 something could not be done, one `error:` line says what;
+2 wrong usage; 130 stopped by Ctrl-C. `MLX_SPEECH_DEBUG=1` shows where an error arose.
+
+Example: `mlx-speech train-vits --demo`; then
+`mlx-speech speak "Hello." --voice runs/demo -o hello.wav`
+"""
+
+
+class Commands(TyperGroup):
+    """All commands; Ctrl-C in any of them is said in one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print_error("stopped")
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="mlx-speech",
     help="Speech on Apple silicon with MLX: fine-tune a voice, and let it speak.",
+    epilog=EXIT_CODES,
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -68,15 +88,12 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 def main() -> None:
     """Run the command line; every expected failure ends in one clear line."""
     try:
-        app()
+        app(prog_name="mlx-speech")
     except SpeechError as error:
         if os.environ.get("MLX_SPEECH_DEBUG"):
             raise
         print_error(error.message, error.hint)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print_error("stopped")
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(invoke: Run) -> Run:
+def run(command: Run) -> Run:
     """Run the command: exit code, standard output, standard error."""
-    return partial(invoke, "check-data")
+    return partial(command, "check-data")
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
 
 from mlx_speech.audio import MelSpec
+from mlx_speech.hub.save import flatten_parameters
 from mlx_speech.text import EnglishPhonemeVocabulary
 from mlx_speech.training.config import load_config
 from mlx_speech.training.optim import GroupedAdamW
@@ -240,4 +240,4 @@ def _random_batch(case: TrainCase, mel_spec: MelSpec, n_vocab: int) -> Batch:
 
 
 def _count(network: SynthesizerTrn | Discriminators) -> int:
-    return sum(value.size for _, value in tree_flatten(network.parameters()))
+    return sum(array.size for array in flatten_parameters(network).values())

@@ -21,7 +21,6 @@ from mlx_speech.audio import linear_spectrogram, load, log_mel
 from mlx_speech.audio.metrics import aligned_mel_l1, mel_cepstral_distortion
 from mlx_speech.corpus import Utterance
 from mlx_speech.errors import SpeechError
-from mlx_speech.vits.examples import speaker_id
 from mlx_speech.vits.voice import Voice
 
 
@@ -66,7 +65,7 @@ def score_voice(
     Args:
         voice: the model; put into evaluation mode.
         utterances: recordings with their text, at least two.
-        speaker: which of the model's speakers speaks; the first where it is left out.
+        speaker: as in ``Voice.speaker_ids``; the first where it is left out.
         on_progress: told (done, total) sentences.
 
     Raises:
@@ -78,10 +77,7 @@ def score_voice(
             "give at least two, better twenty",
         )
     voice.model.eval()
-    ids = None
-    if voice.model.config.n_speakers:
-        chosen = speaker if speaker is not None else voice.speakers[0]
-        ids = mx.array([speaker_id(chosen, voice.speakers)])
+    ids = voice.speaker_ids(speaker)
     recorded, spoken, resynthesised = [], [], []
     for index, utterance in enumerate(utterances):
         audio, _ = load(utterance.audio_path, voice.mel_spec.sample_rate)

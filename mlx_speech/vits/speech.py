@@ -9,7 +9,6 @@ import numpy as np
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.text.sentences import split_text
-from mlx_speech.vits.examples import speaker_id
 from mlx_speech.vits.voice import Voice
 
 SENTENCE_PAUSE_SECONDS = 0.25
@@ -31,7 +30,7 @@ def synthesize(
     Args:
         voice: what speaks; its own inference settings hold where none is given.
         text: one sentence or a book; empty lines end a sentence too.
-        speaker: one of the voice's speakers; the first where it is left out.
+        speaker: as in ``Voice.speaker_ids``; the first where it is left out.
         speed: 2 takes half the time.
         noise_scale, noise_scale_w: variation of the voice and of its rhythm.
         seed: the same seed gives the same audio.
@@ -58,7 +57,7 @@ def synthesize(
     for name, value in scales.items():
         if not 0 <= value <= 2:
             raise SpeechError(f"`{name}` {value} is out of range", "choose 0 to 2")
-    speaker_ids = _speaker_ids(voice, speaker)
+    speaker_ids = voice.speaker_ids(speaker)
     pause = np.zeros(int(SENTENCE_PAUSE_SECONDS * voice.sample_rate), np.float32)
     spoken: list[np.ndarray] = []
     voice.model.eval()
@@ -70,23 +69,10 @@ def synthesize(
             length_scale=inference["length_scale"] / speed,
             speaker_ids=speaker_ids,
             key=mx.random.key(seed + index),
-            **scales,
+            noise_scale=scales["noise_scale"],
+            noise_scale_w=scales["noise_scale_w"],
         )
         audio = np.array(result.audio[0])[: int(result.lengths[0])]
         spoken += [pause, audio] if spoken else [audio]
         on_progress(index + 1, len(pieces))
     return np.clip(np.concatenate(spoken), -1.0, 1.0)
-
-
-def _speaker_ids(voice: Voice, speaker: str | None) -> mx.array | None:
-    """The speaker table's row for ``speaker``, [1]; None for a model of one voice."""
-    if voice.model.config.n_speakers:
-        if speaker is None:
-            return mx.array([0])
-        return mx.array([speaker_id(speaker, voice.speakers)])
-    if speaker is not None:
-        raise SpeechError(
-            f"this voice has one speaker, so `{speaker}` cannot be chosen",
-            "leave out the speaker's name",
-        )
-    return None

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import mlx.core as mx
+
 from mlx_speech.audio import MelSpec
 from mlx_speech.errors import SpeechError
 from mlx_speech.text.ipa import english_to_ipa, is_ipa
@@ -68,6 +70,34 @@ class Voice:
     def sample_rate(self) -> int:
         """Hertz of the audio that it makes."""
         return self.mel_spec.sample_rate
+
+    def speaker_ids(self, name: str | None = None) -> mx.array | None:
+        """Row of the model's speaker table, int [1]; None for a model of one voice.
+
+        Args:
+            name: one of ``speakers``, or a number from 0 where they have no names; None
+                takes the first.
+
+        Raises:
+            SpeechError: there is no such speaker.
+        """
+        rows = self.config.n_speakers
+        if not rows:
+            if name is None:
+                return None
+            raise SpeechError(
+                f"this voice has one speaker, so `{name}` cannot be chosen",
+                "leave out the speaker's name",
+            )
+        names = self.speakers or tuple(map(str, range(rows)))
+        if name is not None and name not in names:
+            raise SpeechError(
+                f"unknown speaker `{name}`",
+                f"choose one of: {', '.join(self.speakers)}"
+                if self.speakers
+                else f"they have no names: choose a number from 0 to {rows - 1}",
+            )
+        return mx.array([0 if name is None else names.index(name)])
 
     def encode(self, text: str) -> list[int]:
         """Symbol ids of ``text``; English becomes IPA first where IPA is read.

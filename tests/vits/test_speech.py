@@ -163,6 +163,19 @@ def test_a_speaker_is_chosen_by_name(three_speakers: Voice) -> None:
     assert "ann, bob, cid" in caught.value.hint
 
 
+def test_speakers_without_names_are_chosen_by_number(three_speakers: Voice) -> None:
+    nameless = replace(three_speakers, speakers=())
+    for row, name in enumerate(three_speakers.speakers):
+        np.testing.assert_array_equal(
+            synthesize(nameless, "words", speaker=str(row)),
+            synthesize(three_speakers, "words", speaker=name),
+        )
+    for unknown in ("ann", "3", "-1"):
+        with pytest.raises(SpeechError, match=f"unknown speaker `{unknown}`") as caught:
+            synthesize(nameless, "words", speaker=unknown)
+        assert "from 0 to 2" in caught.value.hint
+
+
 def test_a_voice_of_one_speaker_has_no_names(voice: Voice) -> None:
     with pytest.raises(SpeechError, match="one speaker, so `ann` cannot be chosen"):
         synthesize(voice, "words", speaker="ann")

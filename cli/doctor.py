@@ -93,7 +93,15 @@ def system() -> Finding:
 def device() -> Finding:
     from mlx_speech import backend
 
-    name = backend.device_name()
+    try:
+        name = backend.device_name()
+    except ImportError as error:
+        return Finding(
+            "device",
+            f"mlx cannot be imported: {error}",
+            False,
+            "`pip install --force-reinstall mlx-speech` in a new environment",
+        )
     slow_mac = platform.system() == "Darwin" and not backend.on_metal()
     advice = "Metal is not available: run outside of a sandbox or virtual machine"
     return Finding("device", name, not slow_mac, advice if slow_mac else "")
@@ -103,14 +111,15 @@ def matrix_products() -> Finding:
     from mlx_speech import backend
 
     state = backend.prepare()
-    speed = backend.matmul_gflops()
+    try:
+        speed = backend.matmul_gflops()
+    except ImportError:
+        return Finding("matrix products", "not measured", False, "see device")
     by = state.library or "MLX's own"
     good = speed > SLOW_GFLOPS
+    advice = state.note or "slow for this library: is the machine busy?"
     return Finding(
-        "matrix products",
-        f"{speed:.0f} GFLOP/s ({by})",
-        good,
-        "" if good else state.note,
+        "matrix products", f"{speed:.0f} GFLOP/s ({by})", good, "" if good else advice
     )
 
 
@@ -139,8 +148,15 @@ def model_cache() -> Finding:
 
 
 def audio_formats() -> Finding:
-    import soundfile
-
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        return Finding(
+            "audio library",
+            f"soundfile cannot be imported: {error}",
+            False,
+            "`pip install --force-reinstall soundfile`",
+        )
     native = f"libsndfile {soundfile.__libsndfile_version__}"
     helper = shutil.which("afconvert") or shutil.which("ffmpeg")
     if helper:
@@ -191,4 +207,4 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     player,
 )
 # What everybody needs; the rest is advice.
-REQUIRED = ("system", "versions", "device")
+REQUIRED = ("system", "versions", "device", "audio library")

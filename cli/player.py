@@ -27,19 +27,29 @@ def find_player() -> list[str]:
     return []
 
 
+def require_player() -> list[str]:
+    """What ``find_player`` found.
+
+    Raises:
+        SpeechError: no player is installed.
+    """
+    command = find_player()
+    if not command:
+        raise SpeechError(
+            "no audio player was found",
+            f"install one of {', '.join(name for name, *_ in PLAYERS)}, "
+            "or write a file with `-o` and open it",
+        )
+    return command
+
+
 def play(path: Path) -> None:
     """Play ``path`` and wait for the end.
 
     Raises:
         SpeechError: no player is installed, or it failed (no sound device, say).
     """
-    command = find_player()
-    if not command:
-        raise SpeechError(
-            "no audio player was found",
-            "install one of afplay, paplay, aplay, sox or ffmpeg, "
-            "or leave out `--play` and open the file",
-        )
+    command = require_player()
     result = subprocess.run(
         [*command, str(path)], capture_output=True, text=True, check=False
     )

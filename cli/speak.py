@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,9 @@ Examples:
     echo "From a pipe." | mlx-speech speak - --voice runs/demo --play
 """
 
+# MLX takes 64 bits; sentences count up from the seed.
+LARGEST_SEED = 2**63 - 1
+
 
 def speak(
     text: Annotated[
@@ -39,16 +43,24 @@ def speak(
         ),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-i", help="Read the text from this file.")
+        Path | None,
+        typer.Option("--file", "-i", help="Read the text from this file, or `-`."),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output-file", "-o", help="Sound file: .wav, .flac or .ogg."),
     ] = None,
     speed: Annotated[float, typer.Option(help="2 is twice as fast.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same seed, the same audio.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(help="The same seed, the same audio.", min=0, max=LARGEST_SEED),
+    ] = 0,
     speaker: Annotated[
-        str | None, typer.Option(help="One of the voice's speakers [default: first].")
+        str | None,
+        typer.Option(
+            help="One of the voice's speakers, or a number from 0 where they have no "
+            "names [default: first]."
+        ),
     ] = None,
     noise_scale: Annotated[
         float | None, typer.Option(help="Variation of the voice [default: its own].")
@@ -63,7 +75,6 @@ def speak(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk.")] = False,
 ) -> None:
     """Speak text with a trained voice; long text is spoken sentence by sentence."""
-    words = _text(text, file)
     if voice is None:
         raise SpeechError(
             "no voice is chosen", "give `--voice RUN`, or train one with `train-vits`"
@@ -73,13 +84,22 @@ def speak(
             "the speech has nowhere to go", "give `-o out.wav`, or `--play`, or both"
         )
     from mlx_speech.audio import save
+    from mlx_speech.audio.io import require_savable
+    from mlx_speech.cli.player import play as play_file
+    from mlx_speech.cli.player import require_player
     from mlx_speech.models import load_model
     from mlx_speech.models import speak as speak_text
+    from mlx_speech.text.ipa import is_ipa
 
+    if output is not None:
+        require_savable(output)
+    else:
+        require_player()
+    words = _text(text, file)
     loaded = load_model(voice, with_discriminators=False)
-    if loaded.reads_ipa and words.isascii() and not quiet:
+    if loaded.reads_ipa and not is_ipa(words) and not quiet:
         print_note("note: this voice reads IPA, so the text is read as English")
-    with counting("speaking") as advance:
+    with nullcontext(_silent) if quiet else counting("speaking") as advance:
         samples, rate = speak_text(
             words,
             loaded,
@@ -108,13 +128,15 @@ def speak(
     elif not quiet:
         print_note(f"{seconds:.2f} s at {rate} Hz")
     if play:
-        from mlx_speech.cli.player import play as play_file
-
         with tempfile.TemporaryDirectory() as folder:
             path = output or Path(folder) / "speech.wav"
             if output is None:
                 save(path, samples, rate)
             play_file(path)
+
+
+def _silent(done: int, total: int) -> None:
+    """Shows nothing."""
 
 
 def _text(text: str | None, file: Path | None) -> str:
@@ -123,9 +145,9 @@ def _text(text: str | None, file: Path | None) -> str:
             "give the text either as an argument or with `--file`",
             'for example: mlx-speech speak "Hello" --voice RUN -o hello.wav',
         )
+    if "-" in (text, str(file)):
+        return _decoded(sys.stdin.buffer.read(), "standard input")
     if file is None:
-        if text == "-":
-            return _decoded(sys.stdin.buffer.read(), "standard input")
         return str(text)
     try:
         return _decoded(file.read_bytes(), f"`{file}`")

@@ -8,6 +8,7 @@ which every Mac brings, or ffmpeg.
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -106,11 +107,7 @@ def save(path: str | Path, samples: np.ndarray | mx.array, sample_rate: int) -> 
     import soundfile
 
     path = Path(path)
-    if path.suffix.lower() not in _SAVED_AS:
-        raise SpeechError(
-            f"`{path.name}` ends in no format that can be written",
-            f"choose a name that ends in {', '.join(_SAVED_AS)}",
-        )
+    _require_known_suffix(path)
     values = np.asarray(samples, dtype=np.float32)
     if values.ndim != 1:
         raise SpeechError(
@@ -128,6 +125,33 @@ def save(path: str | Path, samples: np.ndarray | mx.array, sample_rate: int) -> 
     # Encoding in memory leaves one plain write to the disk, whose errors are explained.
     with replacing_file(path) as temporary:
         temporary.write_bytes(encoded.getvalue())
+
+
+def require_savable(path: str | Path) -> None:
+    """Say before a long computation that :func:`save` would refuse ``path``.
+
+    Raises:
+        SpeechError: another suffix, a folder, or a place that cannot be written.
+    """
+    path = Path(path)
+    _require_known_suffix(path)
+    if path.is_dir():
+        raise SpeechError(f"`{path}` is a folder", "give the name of a file")
+    place = path.absolute().parent
+    while not os.path.exists(place):  # False also for what may not be looked at
+        place = place.parent
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise SpeechError(
+            f"`{path}` cannot be written", "choose another place that you may write to"
+        )
+
+
+def _require_known_suffix(path: Path) -> None:
+    if path.suffix.lower() not in _SAVED_AS:
+        raise SpeechError(
+            f"`{path.name}` ends in no format that can be written",
+            f"choose a name that ends in {', '.join(_SAVED_AS)}",
+        )
 
 
 def source_name(source: AudioSource) -> str:

@@ -150,7 +150,7 @@ def _refuse_files(folder: RunFolder, overwrite: bool) -> None:
 def _require_writable(root: Path) -> None:
     """Hours later is too late to learn that nothing can be saved."""
     place = root.absolute()
-    while not place.exists():
+    while not os.path.exists(place):  # False also for what may not be looked at
         place = place.parent
     if not place.is_dir():
         raise _cannot_be_made(root, f"`{place}` is a file")

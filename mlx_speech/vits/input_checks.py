@@ -12,6 +12,10 @@ import numpy as np
 from mlx_speech.errors import SpeechError
 
 
+class SpeechTooLong(SpeechError):
+    """More frames than are allowed."""
+
+
 def check_text(text_bl: mx.array, text_lengths_b: mx.array, n_vocab: int) -> None:
     """Refuse what would index outside of the embedding or leave nothing to say."""
     symbols = text_bl.shape[1]
@@ -43,10 +47,14 @@ def check_speakers(speaker_ids: mx.array | None, n_speakers: int) -> None:
 
 
 def frame_count(frames_b: mx.array, max_frames: int) -> int:
-    """Frames of the longest item; also refuses durations that are not finite."""
+    """Frames of the longest item.
+
+    Raises:
+        SpeechTooLong: more than ``max_frames``, or durations that are not finite.
+    """
     frames = float(np.array(frames_b).max())
     if not frames <= max_frames:
-        raise SpeechError(
+        raise SpeechTooLong(
             f"this text would take {frames:.0f} frames, more than the {max_frames} "
             "that are allowed",
             "speak it sentence by sentence, or raise max_frames",

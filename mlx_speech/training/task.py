@@ -24,17 +24,21 @@ class TrainingTask(Protocol):
     Everything that changes during training lives in ``networks``, ``optimizers`` and
     ``averages``: they are all that a checkpoint holds, so a task that kept any other
     state could not resume exactly.
-
-    Attributes:
-        networks: saved and restored by name, for example "generator".
-        optimizers: their full state is saved and restored; handed over initialised
-            (``optimizer.init(parameters)``, which ``GroupedAdamW`` does by itself).
-        averages: moving averages of networks; may be empty.
     """
 
-    networks: Mapping[str, nn.Module]
-    optimizers: Mapping[str, Optimizer]
-    averages: Mapping[str, ExponentialMovingAverage]
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Saved and restored by name, for example "generator"."""
+
+    @property
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """Their full state is saved and restored; handed over initialised
+        (``optimizer.init(parameters)``, which ``GroupedAdamW`` does by itself).
+        """
+
+    @property
+    def averages(self) -> Mapping[str, ExponentialMovingAverage]:
+        """Moving averages of networks; may be empty."""
 
     def start_epoch(self, epoch: int) -> None:
         """Set what depends on the epoch (0, 1, ...), such as learning rates.

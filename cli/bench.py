@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from mlx_speech.cli.console import counting, print_note, print_rows
+from mlx_speech.cli.options import VOICE
 from mlx_speech.errors import SpeechError
 
 EXAMPLES = """
@@ -113,16 +114,7 @@ def bench_train(
     epilog="Example: `mlx-speech bench voice --voice runs/demo --data held-out/`",
 )
 def bench_voice(
-    voice: Annotated[
-        Path,
-        typer.Option(
-            "--voice",
-            "-m",
-            envvar="MLX_SPEECH_VOICE",
-            help="A training run, a voice folder, a Hugging Face VitsModel folder "
-            "or a G_*.pth.",
-        ),
-    ],
+    voice: Annotated[Path, VOICE],
     data: Annotated[
         Path,
         typer.Option(

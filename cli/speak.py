@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from mlx_speech.cli.console import counting, print_note
+from mlx_speech.cli.options import VOICE
 from mlx_speech.errors import SpeechError
 
 EXAMPLES = """
@@ -32,16 +33,7 @@ def speak(
     text: Annotated[
         str | None, typer.Argument(help="What to say; `-` reads standard input.")
     ] = None,
-    voice: Annotated[
-        Path | None,
-        typer.Option(
-            "--voice",
-            "-m",
-            envvar="MLX_SPEECH_VOICE",
-            help="A training run, a voice folder, a Hugging Face VitsModel folder "
-            "or a G_*.pth.",
-        ),
-    ] = None,
+    voice: Annotated[Path | None, VOICE] = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", "-i", help="Read the text from this file, or `-`."),

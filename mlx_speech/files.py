@@ -23,6 +23,7 @@ _REFUSALS = (
     errno.ENAMETOOLONG,
 )
 
+
 @contextmanager
 def replacing_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it into place on success.

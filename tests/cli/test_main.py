@@ -199,10 +199,10 @@ def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:
-    done = run_python(["-m", "mlx_speech", "speak"], tmp_path)
+    done = run_python(["-m", "mlx_speech", "speak", "Hi"], tmp_path)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.splitlines()[0].startswith("error: give the text either as")
+    assert done.stderr.startswith("error: no voice is chosen\nhint: ")
 
 
 def test_no_colours_without_a_terminal(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, Group
+    from rich.live import Live
     from rich.progress import Progress, TaskID
 
 
@@ -21,7 +22,7 @@ def talk() -> Console:
     """A console on standard error."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False)
 
 
 def print_error(message: str, hint: str = "") -> None:
@@ -69,6 +70,9 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 class Bar:
     """A progress bar on standard error, while it is a terminal; a context manager.
 
+    Details stand below the bar, wrapped: on one line with it, a terminal of 80 columns
+    would show neither.
+
     Attributes:
         drawn: whether there is a terminal to draw on and talk is wanted.
     """
@@ -76,30 +80,32 @@ class Bar:
     def __init__(self, title: str, quiet: bool = False) -> None:
         self.title = title
         self.drawn = sys.stderr.isatty() and not quiet
+        self._details = ""
         self._progress: Progress | None = None
         self._task: TaskID | None = None
+        self._live: Live | None = None
 
     def __enter__(self) -> Bar:
         if self.drawn:
+            from rich.live import Live
             from rich.progress import (
                 BarColumn,
                 MofNCompleteColumn,
                 Progress,
                 TextColumn,
-                TimeRemainingColumn,
             )
 
             self._progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
-                TimeRemainingColumn(),
                 TextColumn("{task.fields[text]}"),
-                console=talk(),
-                transient=True,
             )
             self._task = self._progress.add_task(self.title, total=None, text="")
-            self._progress.start()
+            self._live = Live(
+                console=talk(), transient=True, get_renderable=self._picture
+            )
+            self._live.start()
         return self
 
     def __exit__(
@@ -108,16 +114,25 @@ class Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
-    def update(self, done: int, total: int, text: str = "") -> None:
-        """Move to ``done`` of ``total``, with ``text`` behind the bar."""
+    def update(self, done: int, total: int, text: str = "", details: str = "") -> None:
+        """Move to ``done`` of ``total``, with ``text`` behind and ``details`` below."""
+        self._details = details
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total, text=text)
 
     def print(self, text: str) -> None:
         """A line above the bar."""
-        if self._progress is not None:
-            self._progress.console.print(text, markup=False)
+        if self._live is not None:
+            # A line that is copied from the terminal stays one line.
+            self._live.console.print(text, markup=False, soft_wrap=True)
+
+    def _picture(self) -> Group:
+        from rich.console import Group
+        from rich.text import Text
+
+        parts = [self._progress] if self._progress is not None else []
+        return Group(*parts, Text(self._details, style="dim"))

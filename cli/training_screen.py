@@ -62,24 +62,28 @@ class TrainingScreen(Observer):
         self.bar.update(step, total_steps)
 
     def on_step(self, report: StepReport) -> None:
-        losses = "  ".join(
-            f"{name.removeprefix('loss_')} {value:.3g}"
-            for name, value in report.metrics.items()
+        # The generator's first: they tell how the voice will sound.
+        ordered = sorted(report.metrics.items(), key=lambda item: "discr" in item[0])
+        losses = [
+            f"{name.removeprefix('loss_')}={value:.3g}"
+            for name, value in ordered
             if name.startswith("loss_")
-        )
-        norms = "  ".join(
-            f"|{name.removeprefix('grad_norm_')[0].upper()}| {value:.3g}"
-            for name, value in report.metrics.items()
+        ]
+        norms = [
+            f"|{name.removeprefix('grad_norm_')[0].upper()}|={value:.3g}"
+            for name, value in ordered
             if name.startswith("grad_norm_")
-        )
+        ]
+        details = "  ".join(losses + norms)
         text = (
-            f"{losses}  {norms}  {report.steps_per_second:.2f} steps/s  "
+            f"{_clock(report.seconds_left)} left  "
+            f"{report.steps_per_second:.2f} steps/s  "
             f"{report.peak_memory_bytes / 2**30:.1f} GiB"
         )
         if self.bar is not None:
-            self.bar.update(report.step, report.total_steps, text)
+            self.bar.update(report.step, report.total_steps, text, details)
             if not self.bar.drawn and report.step % PLAIN_STEPS == 0:
-                self._say(f"step {report.step}/{report.total_steps}  {text}")
+                self._say(f"step {report.step}/{report.total_steps}  {text}  {details}")
 
     def on_validation(self, report: ValidationReport) -> None:
         scores = "  ".join(
@@ -111,3 +115,9 @@ class TrainingScreen(Observer):
             self.bar.print(text)
         else:
             print_note(text)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

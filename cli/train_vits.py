@@ -64,7 +64,7 @@ def train_vits(
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings; flags go before it.")
+        Path | None, typer.Option(help="YAML file of settings; flags outweigh it.")
     ] = None,
     output_dir: Annotated[
         Path | None,

@@ -8,6 +8,7 @@ numpy in float64: scores, not losses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import mlx.core as mx
@@ -45,58 +46,111 @@ def mel_cepstra(log_mel: np.ndarray | mx.array, count: int = N_CEPSTRA) -> np.nd
     return values @ _dct_basis(values.shape[1], count)
 
 
-def dtw_path(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cheapest monotonic pairing of all rows with all columns.
+def dtw_paths(costs: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Cheapest monotonic pairing of all rows with all columns, for each table.
 
-    Steps go one row down, one column right, or both; ties prefer both.
+    Steps go one row down, one column right, or both; ties prefer both. All tables are
+    walked together, so that a hundred take little longer than one.
 
     Args:
-        cost: [rows, columns], finite.
+        costs: tables [rows, columns], finite, each of its own size.
 
     Returns:
-        (row indices, column indices), int64 [length of the path] each, from (0, 0) to
-        the last row and column.
+        For each (row indices, column indices), int64 [length of the path] each, from
+        (0, 0) to the last row and column.
 
     Raises:
         SpeechError: an empty or non-finite cost.
     """
-    cost = np.asarray(cost, dtype=np.float64)
-    if cost.ndim != 2 or cost.size == 0 or not np.isfinite(cost).all():
-        raise SpeechError(
-            f"alignment needs a finite, non-empty cost table, not shape {cost.shape}"
+    tables = [np.asarray(cost, dtype=np.float64) for cost in costs]
+    for table in tables:
+        if table.ndim != 2 or table.size == 0 or not np.isfinite(table).all():
+            raise SpeechError(
+                "alignment needs a finite, non-empty cost table, not shape "
+                f"{table.shape}"
+            )
+    return _walk_back(_accumulate(tables), [table.shape for table in tables])
+
+
+def dtw_path(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`dtw_paths` of one table."""
+    return dtw_paths([cost])[0]
+
+
+def _accumulate(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """Cost of the best path to each cell, by anti-diagonals.
+
+    Returns:
+        [diagonals + 2, tables, rows + 1]; cell (i, j) lies at [i + j + 2, :, i + 1].
+        The border is infinite, so that no step needs a special case.
+    """
+    rows = max(table.shape[0] for table in tables)
+    columns = max(table.shape[1] for table in tables)
+    total = np.full((rows + columns + 1, len(tables), rows + 1), np.inf)
+    for index, table in enumerate(tables):
+        for i, row in enumerate(table):
+            total[i + 2 : i + 2 + len(row), index, i + 1] = row
+    total[0, :, 0] = 0.0
+    # A diagonal's cells depend only on the two diagonals before it.
+    for d in range(2, len(total)):
+        straight = np.minimum(total[d - 1, :, :-1], total[d - 1, :, 1:])
+        total[d, :, 1:] += np.minimum(straight, total[d - 2, :, :-1])
+    return total
+
+
+def _walk_back(
+    total: np.ndarray, shapes: Sequence[tuple[int, ...]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The paths that :func:`_accumulate` found, one step of all of them at a time."""
+    table = np.arange(len(shapes))
+    i, j = np.array(shapes).T - 1
+    steps = [(i, j)]
+    while i.any() or j.any():
+        d = i + j + 2
+        before = np.stack(
+            [total[d - 2, table, i], total[d - 1, table, i], total[d - 1, table, i + 1]]
         )
-    rows, columns = cost.shape
-    # One anti-diagonal at a time: its cells depend only on the two before it. total has
-    # a border of infinities, so that no step needs a special case.
-    total = np.full((rows + 1, columns + 1), np.inf)
-    total[0, 0] = 0.0
-    for diagonal in range(rows + columns - 1):
-        first = max(0, diagonal - columns + 1)
-        i = np.arange(first, min(rows, diagonal + 1))
-        j = diagonal - i
-        best = np.minimum(total[i, j], np.minimum(total[i, j + 1], total[i + 1, j]))
-        total[i + 1, j + 1] = cost[i, j] + best
-    path = [(rows - 1, columns - 1)]
-    while path[-1] != (0, 0):
-        i, j = path[-1]
-        steps = ((i - 1, j - 1), (i - 1, j), (i, j - 1))
-        path.append(min(steps, key=lambda cell: total[cell[0] + 1, cell[1] + 1]))
-    pairs = np.array(path[::-1], dtype=np.int64)
-    return pairs[:, 0], pairs[:, 1]
+        choice = before.argmin(axis=0)
+        # At (0, 0) the border's start is cheapest: a finished path stays where it is.
+        unfinished = (i > 0) | (j > 0)
+        i = i - ((choice != 2) & unfinished)
+        j = j - ((choice != 1) & unfinished)
+        steps.append((i, j))
+    cells = np.array(steps[::-1], dtype=np.int64)
+    lengths = 1 + (np.diff(cells.sum(axis=1), axis=0) > 0).sum(axis=0)
+    return [
+        (cells[-length:, 0, index], cells[-length:, 1, index])
+        for index, length in enumerate(lengths)
+    ]
 
 
-def align(
-    reference_log_mel: np.ndarray | mx.array, log_mel: np.ndarray | mx.array
+def aligned_distances(
+    reference_log_mel: np.ndarray | mx.array,
+    log_mels: Sequence[np.ndarray | mx.array],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pair the frames of two natural-log mels, as :func:`dtw_path` returns them."""
+    """Mel-cepstral distortion and mel L1 of many recordings to one reference.
+
+    Args:
+        reference_log_mel: [frames, n_mels], natural logarithm.
+        log_mels: each [its frames, n_mels].
+
+    Returns:
+        (decibels, natural-log units), float64 [recordings] each, as
+        :func:`mel_cepstral_distortion` and :func:`aligned_mel_l1` give them.
+
+    Raises:
+        SpeechError: other shapes, or values that are not finite.
+    """
     reference = mel_cepstra(reference_log_mel)
-    other = mel_cepstra(log_mel)
-    squared = (
-        np.square(reference).sum(axis=1)[:, None]
-        + np.square(other).sum(axis=1)
-        - 2.0 * reference @ other.T
-    )
-    return dtw_path(np.sqrt(np.maximum(squared, 0.0)))
+    others = [mel_cepstra(each) for each in log_mels]
+    paths = dtw_paths([_euclidean(reference, other) for other in others])
+    distortions, distances = [], []
+    for log_mel, other, (rows, columns) in zip(log_mels, others, paths, strict=True):
+        squared = np.square(reference[rows] - other[columns]).sum(axis=1)
+        distortions.append(_DECIBELS * np.sqrt(2.0 * squared).mean())
+        difference = _frames(reference_log_mel)[rows] - _frames(log_mel)[columns]
+        distances.append(np.abs(difference).mean())
+    return np.array(distortions), np.array(distances)
 
 
 def mel_cepstral_distortion(
@@ -114,10 +168,7 @@ def mel_cepstral_distortion(
     Raises:
         SpeechError: other shapes, or values that are not finite.
     """
-    rows, columns = align(reference_log_mel, log_mel)
-    difference = mel_cepstra(reference_log_mel)[rows] - mel_cepstra(log_mel)[columns]
-    distances = np.sqrt(2.0 * np.square(difference).sum(axis=1))
-    return float(_DECIBELS * distances.mean())
+    return float(aligned_distances(reference_log_mel, [log_mel])[0][0])
 
 
 def aligned_mel_l1(
@@ -127,9 +178,17 @@ def aligned_mel_l1(
 
     Takes and raises what :func:`mel_cepstral_distortion` does; in natural-log units.
     """
-    rows, columns = align(reference_log_mel, log_mel)
-    difference = _frames(reference_log_mel)[rows] - _frames(log_mel)[columns]
-    return float(np.abs(difference).mean())
+    return float(aligned_distances(reference_log_mel, [log_mel])[1][0])
+
+
+def _euclidean(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Distances of all rows of [m, k] to all of [n, k]: [m, n]."""
+    squared = (
+        np.square(first).sum(axis=1)[:, None]
+        + np.square(second).sum(axis=1)
+        - 2.0 * first @ second.T
+    )
+    return np.sqrt(np.maximum(squared, 0.0))
 
 
 def _frames(log_mel: np.ndarray | mx.array) -> np.ndarray:

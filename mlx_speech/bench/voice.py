@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_speech.audio import linear_spectrogram, load, log_mel
-from mlx_speech.audio.metrics import aligned_mel_l1, mel_cepstral_distortion
+from mlx_speech.audio.metrics import aligned_distances
 from mlx_speech.corpus import Utterance
 from mlx_speech.errors import SpeechError
 from mlx_speech.vits.voice import Voice
@@ -82,42 +82,51 @@ def score_voice(
     for index, utterance in enumerate(utterances):
         audio, _ = load(utterance.audio_path, voice.mel_spec.sample_rate)
         recorded.append(_log_mel(audio, voice))
-        spoken.append(_log_mel(_speak(voice, utterance.text, ids), voice))
+        spoken.append(_log_mel(speak_plainly(voice, utterance.text, speaker), voice))
         resynthesised.append(_log_mel(_resynthesise(voice, audio, ids), voice))
         on_progress(index + 1, len(utterances))
-    distances = np.array(
-        [[mel_cepstral_distortion(ref, mel) for ref in recorded] for mel in spoken]
-    )
-    pairs = [(a, b) for a in recorded for b in recorded if a is not b]
+    return compare_sentences(recorded, spoken, resynthesised)
+
+
+def compare_sentences(
+    recorded: Sequence[np.ndarray],
+    spoken: Sequence[np.ndarray],
+    resynthesised: Sequence[np.ndarray],
+) -> VoiceScore:
+    """The scores of log-mels, each [frames, n_mels], in the order of the sentences."""
+    # [recorded, spoken]: distances between all of them, which tells what is nearest.
+    to_spoken = [aligned_distances(reference, spoken) for reference in recorded]
+    mcd, mel_l1 = (np.stack(each) for each in zip(*to_spoken, strict=True))
+    ceiling = [
+        aligned_distances(reference, [resynthesis])
+        for reference, resynthesis in zip(recorded, resynthesised, strict=True)
+    ]
+    # The distances are symmetric, so each pair of recordings is aligned once.
+    yardstick = [
+        aligned_distances(reference, recorded[index + 1 :])
+        for index, reference in enumerate(recorded[:-1])
+    ]
     return VoiceScore(
         sentences=len(recorded),
-        mcd=float(np.diagonal(distances).mean()),
-        mel_l1=_mean(aligned_mel_l1, zip(recorded, spoken, strict=True)),
-        ceiling_mcd=_mean(
-            mel_cepstral_distortion, zip(recorded, resynthesised, strict=True)
-        ),
-        ceiling_mel_l1=_mean(aligned_mel_l1, zip(recorded, resynthesised, strict=True)),
-        yardstick_mcd=_mean(mel_cepstral_distortion, pairs),
-        yardstick_mel_l1=_mean(aligned_mel_l1, pairs),
-        nearest=int((distances.argmin(axis=1) == np.arange(len(spoken))).sum()),
+        mcd=float(np.diagonal(mcd).mean()),
+        mel_l1=float(np.diagonal(mel_l1).mean()),
+        ceiling_mcd=float(np.mean([each[0] for each in ceiling])),
+        ceiling_mel_l1=float(np.mean([each[1] for each in ceiling])),
+        yardstick_mcd=float(np.concatenate([each[0] for each in yardstick]).mean()),
+        yardstick_mel_l1=float(np.concatenate([each[1] for each in yardstick]).mean()),
+        nearest=int((mcd.argmin(axis=0) == np.arange(len(spoken))).sum()),
     )
 
 
-def _mean(
-    measure: Callable[[np.ndarray, np.ndarray], float],
-    pairs: Any,
-) -> float:
-    return float(np.mean([measure(first, second) for first, second in pairs]))
-
-
-def _speak(voice: Voice, text: str, ids: mx.array | None) -> np.ndarray:
-    symbols = voice.vocabulary.encode(text)
+def speak_plainly(voice: Voice, text: str, speaker: str | None = None) -> np.ndarray:
+    """Speak one sentence without noise, as it is scored: float32 [samples]."""
+    symbols = voice.encode(text)
     result = voice.model.infer(
         mx.array([symbols]),
         mx.array([len(symbols)]),
         noise_scale=0.0,
         noise_scale_w=0.0,
-        speaker_ids=ids,
+        speaker_ids=voice.speaker_ids(speaker),
     )
     return np.array(result.audio[0])[: int(result.lengths[0])]
 

@@ -8,8 +8,10 @@ import pytest
 from scipy.fft import dct
 
 from mlx_speech.audio.metrics import (
+    aligned_distances,
     aligned_mel_l1,
     dtw_path,
+    dtw_paths,
     mel_cepstra,
     mel_cepstral_distortion,
 )
@@ -51,6 +53,30 @@ def test_the_path_is_cheapest_and_monotonic(shape):
     steps = np.stack([np.diff(rows), np.diff(columns)], axis=1)
     assert {tuple(step) for step in steps} <= {(0, 1), (1, 0), (1, 1)}
     assert cost[rows, columns].sum() == pytest.approx(cheapest(cost))
+
+
+def test_tables_of_different_sizes_are_walked_together():
+    generator = np.random.default_rng(5)
+    tables = [generator.random(shape) for shape in [(9, 4), (1, 1), (30, 41), (2, 50)]]
+    for table, together in zip(tables, dtw_paths(tables), strict=True):
+        np.testing.assert_array_equal(together, dtw_path(table))
+
+
+def test_ties_prefer_the_diagonal():
+    rows, columns = dtw_path(np.zeros((4, 6)))
+    np.testing.assert_array_equal(np.diff(rows)[-3:], [1, 1, 1])
+    np.testing.assert_array_equal(np.diff(columns), np.ones(5))
+
+
+def test_many_are_compared_as_one_by_one():
+    generator = np.random.default_rng(6)
+    reference = generator.normal(size=(12, 80))
+    others = [generator.normal(size=(frames, 80)) for frames in (7, 12, 20)]
+    distortions, distances = aligned_distances(reference, others)
+    for other, distortion, distance in zip(others, distortions, distances, strict=True):
+        assert mel_cepstral_distortion(reference, other) == distortion
+        assert mel_cepstral_distortion(other, reference) == pytest.approx(distortion)
+        assert aligned_mel_l1(reference, other) == distance
 
 
 def test_repeated_frames_cost_nothing():

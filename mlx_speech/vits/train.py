@@ -101,8 +101,6 @@ class VitsTask:
             )
         }
         self.settings = step_settings(config, voice.mel_spec)
-        without = replace(self.settings.weights, adversarial=0.0, feature=0.0)
-        self.reconstruction_settings = replace(self.settings, weights=without)
 
     def _optimizer(self, network: nn.Module) -> GroupedAdamW:
         config = self.config
@@ -135,9 +133,7 @@ class VitsTask:
         """One step of discriminators and generator; lazy, see ``TrainingTask``."""
         model = self.voice.model
         model.train()
-        settings = self.settings
-        if not 0 <= self.config.discriminator_start < step:
-            settings = self.reconstruction_settings
+        settings = replace(self.settings, weights=self.weights_at(step))
         noise = draw_noise(
             key, batch, model.config.inter_channels, settings.segment_frames
         )
@@ -146,6 +142,16 @@ class VitsTask:
         )
         self.averages[GENERATOR].update()
         return metrics
+
+    def weights_at(self, step: int) -> LossWeights:
+        """Loss weights of one step: without critics at first, KL rising, if asked."""
+        weights = self.settings.weights
+        if not 0 <= self.config.discriminator_start < step:
+            weights = replace(weights, adversarial=0.0, feature=0.0)
+        if step < self.config.kl_warmup_steps:
+            share = step / self.config.kl_warmup_steps
+            weights = replace(weights, kl=weights.kl * share)
+        return weights
 
     def validate(self, step: int) -> dict[str, float]:
         """Aligned mel L1 and mel-cepstral distortion of spoken held-out sentences.

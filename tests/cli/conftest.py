@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,3 +66,49 @@ def trained(
         run_training(task, config.loop_settings(), folder)
     (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, recordings: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a copy of the recordings in `data`."""
+    shutil.copytree(recordings, tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def train(command: Command, tiny_settings: Path) -> Command:
+    """Run `train-vits` with small settings."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        return command("train-vits", *arguments, "--config", tiny_settings)
+
+    return run
+
+
+@pytest.fixture
+def refusal() -> Callable[[tuple[int, str, str]], tuple[str, str]]:
+    """Take a failed command's result apart: its one error line, and its hint."""
+
+    def check(result: tuple[int, str, str]) -> tuple[str, str]:
+        code, out, err = result
+        assert code == 1, err
+        assert out == ""
+        lines = [line for line in err.splitlines() if not line.startswith("note: ")]
+        assert lines[0].startswith("error: "), err
+        assert [line[:6] for line in lines[1:]] in ([], ["hint: "]), err
+        return lines[0], lines[1] if lines[1:] else ""
+
+    return check
+
+
+@pytest.fixture
+def make_metadata() -> Callable[..., None]:
+    """Give a folder a `metadata.csv` of these lines instead of its transcripts."""
+
+    def write(folder: Path, lines: list[str], encoding: str = "utf-8") -> None:
+        for path in folder.glob("*.txt"):
+            path.unlink()
+        (folder / "metadata.csv").write_text("\n".join(lines), encoding=encoding)
+
+    return write

@@ -31,7 +31,6 @@ Exit code: 0 trained, 1 not possible, 2 wrong usage, 130 stopped and saved.
 """
 # The bundled demo: its settings name the corpus and the base voice beside them.
 DEMO = "demo"
-NO_BASE = ("", "none")
 # Flags of their own names may follow; they are matched against the settings.
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -184,7 +183,7 @@ def _train(settings: VitsTrainConfig, folder: Path, wish: _Wish, quiet: bool) ->
 
     use = {"resume": wish.resume, "overwrite": wish.overwrite}
     run = check_run_folder(folder, **use)
-    base = None if settings.base in NO_BASE else model_folder(settings.base)
+    base = None if settings.starts_fresh else model_folder(settings.base)
     stored = _absolute(settings, base)
     screen = TrainingScreen(quiet, on_begin=lambda: _store(stored, run))
     if note := backend.prepare().note:

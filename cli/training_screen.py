@@ -47,9 +47,10 @@ class TrainingScreen(Observer):
     def describe(self, settings: VitsTrainConfig, task: VitsTask, device: str) -> None:
         """One header line about data, model and device."""
         parameters = sum(count for count in task.parameter_counts().values())
+        start = "random weights" if settings.starts_fresh else f"`{settings.base}`"
         self._say(
             f"{len(task.training)} recordings to train on, {len(task.validation)} to "
-            f"validate; {parameters / 1e6:.1f} M parameters; "
+            f"validate; {parameters / 1e6:.1f} M parameters, from {start}; "
             f"batch {task.buckets.batch_size}, {settings.max_steps} steps, on {device}"
         )
 

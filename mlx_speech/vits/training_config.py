@@ -14,6 +14,8 @@ from mlx_speech.training.settings import LoopSettings
 
 # Validation score whose lowest value marks the best checkpoint.
 BEST_METRIC = "mcd"
+# What `base` says when there is none.
+NO_BASE = ("", "none")
 
 POSITIVE = (
     "max_steps",
@@ -109,7 +111,7 @@ class VitsTrainConfig:
     weight_feature: float = setting(2.0, "weight of the feature matching loss")
     weight_stft: float = setting(0.0, "weight of the multi-resolution STFT loss")
     discriminator_start: int = setting(
-        0, "first step with discriminators; a negative number for never"
+        0, "steps before the discriminators join; a negative number for never"
     )
     discriminator_scale: float = setting(1.0, "factor on the discriminators' channels")
     discriminator_periods: tuple[int, ...] = setting(
@@ -183,6 +185,11 @@ class VitsTrainConfig:
             if field.name in names
         }
         return LoopSettings(**shared, best_metric=BEST_METRIC)
+
+    @property
+    def starts_fresh(self) -> bool:
+        """Whether training starts from random weights, without a base voice."""
+        return self.base in NO_BASE
 
     @property
     def uses_discriminators(self) -> bool:

@@ -27,6 +27,7 @@ def test_a_folder_of_recordings_becomes_a_voice(folder: Path, train: Command) ->
     code, out, err = train("data", "-o", "run", *often)
     assert (code, out) == (0, "run/model\n"), err
     assert "5 recordings to train on, 1 to validate" in err
+    assert "parameters, from random weights; batch 2" in err
     assert "step 1: validation  mcd" in err
     assert "try: mlx-speech speak" in err
     run = folder / "run"

@@ -161,6 +161,7 @@ def test_a_base_says_which_settings_have_no_effect(
     code, _, err = train("data", "-o", "run", "--base", trained, *flags)
     assert code == 0, err
     assert "note: the base voice brings its own hidden_channels, mel;" in err
+    assert f"parameters, from `{trained}`; batch" in err
     model = load_voice(folder / "run" / "model")
     assert model.config == load_voice(trained / "model").config
 

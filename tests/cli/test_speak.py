@@ -22,6 +22,7 @@ from mlx_speech.vits.model import SynthesizerTrn
 from mlx_speech.vits.voice import Voice
 
 Command = Callable[..., tuple[int, str, str]]
+Refusal = Callable[[tuple[int, str, str]], tuple[str, str]]
 TEXT = "One two, the red sky."
 
 
@@ -37,16 +38,6 @@ def speak(
         return command("speak", *arguments)
 
     return run
-
-
-def refusal(result: tuple[int, str, str]) -> tuple[str, str]:
-    """The one error line of a command that failed, and its hint."""
-    code, out, err = result
-    assert (code, out) == (1, ""), err
-    lines = err.splitlines()
-    assert lines[0].startswith("error: "), err
-    assert [line[:6] for line in lines[1:]] in ([], ["hint: "]), err
-    return lines[0], lines[1] if lines[1:] else ""
 
 
 def seconds(path: Path) -> float:
@@ -172,7 +163,7 @@ def test_a_voice_that_reads_ipa_says_so(speak: Command, trained: Path) -> None:
 
 
 def test_play_hands_the_file_to_a_player(
-    speak: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    speak: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Refusal
 ) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -192,7 +183,7 @@ def test_play_hands_the_file_to_a_player(
 
 
 def test_play_without_a_player(
-    speak: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    speak: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Refusal
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     error, hint = refusal(speak(TEXT, "--play"))
@@ -229,7 +220,7 @@ def test_play_without_a_player(
     ],
 )
 def test_what_cannot_be_spoken(
-    speak: Command, arguments: list[str], message: str, advice: str
+    speak: Command, arguments: list[str], message: str, advice: str, refusal: Refusal
 ) -> None:
     Path("file").write_text("")
     Path("folder.wav").mkdir()
@@ -245,7 +236,7 @@ def test_what_cannot_be_spoken(
 
 
 def test_voice_and_output_must_be_given(
-    speak: Command, monkeypatch: pytest.MonkeyPatch
+    speak: Command, monkeypatch: pytest.MonkeyPatch, refusal: Refusal
 ) -> None:
     assert "nowhere to go" in refusal(speak(TEXT))[0]
     monkeypatch.delenv("MLX_SPEECH_VOICE")
@@ -259,7 +250,9 @@ def test_a_seed_out_of_range_is_wrong_usage(speak: Command) -> None:
         assert speak(TEXT, "-o", "a.wav", "--seed", seed)[0] == 2
 
 
-def test_a_truncated_voice(speak: Command, trained: Path, tmp_path: Path) -> None:
+def test_a_truncated_voice(
+    speak: Command, trained: Path, tmp_path: Path, refusal: Refusal
+) -> None:
     shutil.copytree(trained / "model", tmp_path / "cut")
     weights = tmp_path / "cut" / "model.safetensors"
     os.truncate(weights, weights.stat().st_size - 100)
@@ -269,7 +262,9 @@ def test_a_truncated_voice(speak: Command, trained: Path, tmp_path: Path) -> Non
     assert not Path("a.wav").exists()
 
 
-def test_a_malicious_voice_is_refused_and_not_executed(speak: Command) -> None:
+def test_a_malicious_voice_is_refused_and_not_executed(
+    speak: Command, refusal: Refusal
+) -> None:
     command = "touch executed"
     pickle = b"\x80\x02cos\nsystem\n(X" + struct.pack("<I", len(command))
     with zipfile.ZipFile("G_1.pth", "w") as archive:
@@ -284,7 +279,7 @@ def test_a_malicious_voice_is_refused_and_not_executed(speak: Command) -> None:
 
 
 def test_a_run_without_a_finished_model(
-    speak: Command, trained: Path, tmp_path: Path
+    speak: Command, trained: Path, tmp_path: Path, refusal: Refusal
 ) -> None:
     shutil.copytree(trained / "checkpoints", tmp_path / "run" / "checkpoints")
     error, hint = refusal(speak(TEXT, "-m", "run", "-o", "a.wav"))

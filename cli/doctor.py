@@ -56,7 +56,7 @@ def doctor(
 
 
 def versions() -> Finding:
-    names = ("mlx-speech", "mlx", "numpy", "soundfile", "librosa", "huggingface_hub")
+    names = ("mlx-speech", "mlx", "numpy", "soundfile", "soxr", "typer")
     found, missing = [], []
     for name in names:
         try:

@@ -109,14 +109,14 @@ def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.metadata.version
 
     def version(name: str) -> str:
-        if name == "librosa":
+        if name == "soxr":
             raise importlib.metadata.PackageNotFoundError(name)
         return real(name)
 
     monkeypatch.setattr(doctor.importlib.metadata, "version", version)
     finding = doctor.versions()
     assert not finding.good
-    assert "missing: librosa; install mlx-speech again" in finding.advice
+    assert "missing: soxr; install mlx-speech again" in finding.advice
     assert "numpy" in finding.value
 
 

@@ -4,7 +4,7 @@ from mlx_speech.corpus.buckets import BucketBatches, padded_length
 from mlx_speech.corpus.cache import FeatureCache
 from mlx_speech.corpus.check import CorpusReport, Limits, check_corpus
 from mlx_speech.corpus.readers import Utterance, find_leftovers, listed, read_corpus
-from mlx_speech.corpus.split import split_validation
+from mlx_speech.corpus.split import check_validation_share, split_validation
 
 __all__ = [
     "BucketBatches",
@@ -13,6 +13,7 @@ __all__ = [
     "Limits",
     "Utterance",
     "check_corpus",
+    "check_validation_share",
     "find_leftovers",
     "listed",
     "padded_length",

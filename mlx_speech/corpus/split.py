@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from mlx_speech.corpus.readers import Utterance
 from mlx_speech.errors import SpeechError
 
+MOST_SHARE = 0.5
+
 
 def split_validation(
     utterances: Sequence[Utterance], share: float = 0.05, seed: int = 0
@@ -27,28 +29,22 @@ def split_validation(
 
     Args:
         utterances: the corpus; the parts keep its order.
-        share: between 0 and 0.5; 0 holds nothing out.
+        share: above 0, at most 0.5.
         seed: another seed, another choice.
 
     Returns:
-        ``(training, validation)``, neither of them empty unless ``share`` is 0.
+        ``(training, validation)``, neither of them empty.
 
     Raises:
         SpeechError: a share outside the range, or fewer than two utterances to
             divide.
     """
-    if not 0 <= share <= 0.5:
-        raise SpeechError(
-            f"a validation share of {share} is not between 0 and 0.5",
-            "hold out 0.05 of the recordings, for example",
-        )
-    if share == 0:
-        return list(utterances), []
+    check_validation_share(share)
     if len(utterances) < 2:
         raise SpeechError(
             f"{len(utterances)} recording(s) cannot be divided into training and "
             "validation",
-            "add recordings, or set the validation share to 0",
+            "add recordings: either part needs one at least",
         )
     places = {each.identifier: _place(each.identifier, seed) for each in utterances}
     ranked = sorted(places, key=lambda identifier: (places[identifier], identifier))
@@ -58,6 +54,20 @@ def split_validation(
     training = [each for each in utterances if each.identifier not in held_out]
     validation = [each for each in utterances if each.identifier in held_out]
     return training, validation
+
+
+def check_validation_share(share: float) -> None:
+    """Refuse a share that would leave either part empty, or training the smaller one.
+
+    Raises:
+        SpeechError: the share is not in (0, 0.5].
+    """
+    # Written so that NaN is refused too.
+    if not 0 < share <= MOST_SHARE:
+        raise SpeechError(
+            f"`validation_share` must be above 0 and at most {MOST_SHARE}, not {share}",
+            "hold out 0.05 of the recordings, for example",
+        )
 
 
 def _place(identifier: str, seed: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from mlx_speech.corpus import check_validation_share
 from mlx_speech.errors import SpeechError
 from mlx_speech.training.config import setting
 from mlx_speech.training.settings import LoopSettings
@@ -163,11 +164,7 @@ class VitsTrainConfig:
             raise SpeechError(f"`p_dropout` must lie in [0, 1), not {self.p_dropout}")
         if self.seed >= 2**63:
             raise SpeechError(f"`seed` must be below 2^63, not {self.seed}")
-        if not 0 < self.validation_share < 1:
-            raise SpeechError(
-                "`validation_share` must lie between 0 and 1, "
-                f"not {self.validation_share}"
-            )
+        check_validation_share(self.validation_share)
         if not 0 <= self.ema_decay < 1:
             raise SpeechError(f"`ema_decay` must lie in [0, 1), not {self.ema_decay}")
         if len(self.adam_betas) != 2:

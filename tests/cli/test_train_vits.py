@@ -157,6 +157,8 @@ def test_recordings_too_short_for_their_text_are_left_out(
         (["--batch-size", "0"], "`batch_size` must be positive, not 0", ""),
         (["--learning-rate", "nan"], "`learning_rate` must be positive", ""),
         (["--seed", "-1"], "`seed` must not be negative", ""),
+        (["--validation-share", "0"], "above 0 and at most 0.5, not 0", "hold out"),
+        (["--validation-share", "0.6"], "above 0 and at most 0.5, not 0.6", ""),
         (["--keep", "0"], "`keep` must be at least 1", ""),
         (["--mel", "vits-44k"], "unknown mel preset `vits-44k`", "vits-22k"),
         (["--decoder", "wavenet"], "unknown decoder `wavenet`", "hifigan"),

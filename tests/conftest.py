@@ -65,6 +65,30 @@ def record_tones() -> Callable[..., Path]:
     return record
 
 
+@pytest.fixture
+def read_by_rule(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """Find the words of a text for which neither dictionary nor parts have a reading.
+
+    By listening at the letter rules while the text is read.
+    """
+    from mlx_speech.text import english
+
+    def listen(text: str) -> list[str]:
+        heard: list[str] = []
+        rules = english.pronounce_by_rule
+
+        def pronounce(word: str) -> tuple[str, ...]:
+            heard.append(word)
+            return rules(word)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(english, "pronounce_by_rule", pronounce)
+            english.phonemize(text)
+        return list(dict.fromkeys(heard))
+
+    return listen
+
+
 @pytest.fixture(scope="session")
 def tiny_settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A YAML file of settings under which a step of VITS takes a tenth of a second."""

@@ -57,16 +57,6 @@ def pronounce(word: str) -> tuple[str, ...]:
     return _listed_or_derived(word) or pronounce_by_rule(word.replace("'", ""))
 
 
-def words_read_by_rule(text: str) -> list[str]:
-    """Words of ``text`` that neither the dictionary nor their parts explain."""
-    words = dict.fromkeys(t for t in _TOKEN.findall(normalize(text)) if _is_word(t))
-    return [word for word in words if _listed_or_derived(word) is None]
-
-
-def _is_word(token: str) -> bool:
-    return token not in PAUSES and not token.startswith("{")
-
-
 def _token_phonemes(token: str, following: str) -> tuple[str, ...]:
     if token.startswith("{"):
         return _inline_phonemes(token)

@@ -27,8 +27,3 @@ def look_up(word: str) -> tuple[str, ...] | None:
     """ARPAbet phonemes of a lower-case ``word``, or None when it is not listed."""
     coded = _entries().get(word)
     return None if coded is None else tuple(CODES[code] for code in coded)
-
-
-def all_words() -> list[str]:
-    """Every listed word in alphabetical order."""
-    return list(_entries())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from mlx_speech.text import abbreviations as short
 from mlx_speech.text.lexicon import look_up
@@ -72,6 +72,19 @@ _SENTENCE_END = re.compile(r"\W*$|\s+[A-Z]")
 _PLACE_NAME = re.compile(r"[a-z\d]\s+([A-Z]\w+\s+)+$")
 
 
+def _any_of(table: Iterable[str], following: str = "") -> re.Pattern[str]:
+    """Matches every form of ``table`` that has its full stop and ``following``."""
+    forms = "|".join(re.escape(f) for f in sorted(table, key=len, reverse=True))
+    return re.compile(rf"(?<![\w.'])(?i:({forms}))\.{following}")
+
+
+_LEADING = _any_of(short.LEADING)
+_TRAILING = _any_of(short.TRAILING)
+_BY_POSITION = _any_of(short.BY_POSITION)
+_BEFORE_NAME = _any_of(short.BEFORE_NAME, r"\s?(?=[A-Z])")
+_BEFORE_NUMBER = _any_of(short.BEFORE_NUMBER, r"\s?(?=\d)")
+
+
 def normalize(text: str) -> str:
     """Write out English ``text``; characters that nothing reads are left out."""
     # Every second part is in braces.
@@ -129,32 +142,11 @@ def _abbreviations(text: str) -> str:
     def text_before(match: re.Match[str]) -> str:
         return match.string[: match.start()]
 
-    text = _replace(short.LEADING, text, lambda m: short.LEADING[m[1].lower()])
-    text = _replace(short.TRAILING, text, trailing)
-    text = _replace(short.BY_POSITION, text, by_position)
-    text = _replace(
-        short.BEFORE_NAME,
-        text,
-        lambda m: f"{short.BEFORE_NAME[m[1].lower()]} ",
-        following=r"\s?(?=[A-Z])",
-    )
-    return _replace(
-        short.BEFORE_NUMBER,
-        text,
-        lambda m: f"{short.BEFORE_NUMBER[m[1].lower()]} ",
-        following=r"\s?(?=\d)",
-    )
-
-
-def _replace(
-    table: Iterable[str],
-    text: str,
-    spoken: Callable[[re.Match[str]], str],
-    following: str = "",
-) -> str:
-    """Rewrite every form of ``table`` that has its full stop and ``following``."""
-    forms = "|".join(re.escape(f) for f in sorted(table, key=len, reverse=True))
-    return re.sub(rf"(?<![\w.'])(?i:({forms}))\.{following}", spoken, text)
+    text = _LEADING.sub(lambda m: short.LEADING[m[1].lower()], text)
+    text = _TRAILING.sub(trailing, text)
+    text = _BY_POSITION.sub(by_position, text)
+    text = _BEFORE_NAME.sub(lambda m: f"{short.BEFORE_NAME[m[1].lower()]} ", text)
+    return _BEFORE_NUMBER.sub(lambda m: f"{short.BEFORE_NUMBER[m[1].lower()]} ", text)
 
 
 def _initialisms(text: str) -> str:

@@ -17,7 +17,6 @@ from mlx_speech.training.loop import run_training
 from mlx_speech.training.optim import (
     GroupedAdamW,
     ParameterGroup,
-    clip_gradients,
     freeze_parts,
     gradient_norm,
 )
@@ -51,7 +50,6 @@ __all__ = [
     "TrainingTask",
     "ValidationReport",
     "check_run_folder",
-    "clip_gradients",
     "config_keys",
     "dump_config",
     "flag_overrides",

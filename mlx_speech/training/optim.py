@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.optimizers import AdamW, Optimizer
-from mlx.utils import tree_flatten, tree_map, tree_merge, tree_reduce, tree_unflatten
+from mlx.utils import tree_flatten, tree_merge, tree_reduce, tree_unflatten
 
 from mlx_speech.errors import SpeechError
 
@@ -213,17 +213,6 @@ def gradient_norm(gradients: Any) -> mx.array:
 def _squares(gradient: mx.array) -> mx.array:
     # One axis more, so that a scalar has a row too.
     return mx.square(gradient[None].astype(mx.float32))
-
-
-def clip_gradients(gradients: Any, max_norm: float) -> tuple[Any, mx.array]:
-    """Scale gradients so that their norm is at most ``max_norm``; lazy.
-
-    Returns:
-        The gradients and their norm before clipping.
-    """
-    norm = gradient_norm(gradients)
-    scale = mx.minimum(max_norm / (norm + 1e-6), 1.0)
-    return tree_map(lambda g: g * scale.astype(g.dtype), gradients), norm
 
 
 def _require_matches(network: nn.Module, prefixes: Iterable[str]) -> None:

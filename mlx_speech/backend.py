@@ -1,4 +1,4 @@
-"""What MLX runs on: a fast BLAS on Linux, device facts, memory limits.
+"""What MLX runs on: a fast BLAS on Linux, device facts, speed, peak memory.
 
 MLX's Linux wheel links the reference BLAS, which is 20 to 60 times slower than
 OpenBLAS. The dynamic loader takes the first definition of a symbol, so OpenBLAS

@@ -220,6 +220,8 @@ class _Run:
         # Validation and saving do not count as time of the next step.
         start = time.monotonic()
         self.keeper.do_what_is_due()
+        # Validation meets other shapes than training: their buffers serve no step.
+        mx.clear_cache()
         pause = time.monotonic() - start
         for index, moment in enumerate(self.finish_times):
             self.finish_times[index] = moment + pause

@@ -17,7 +17,14 @@ import numpy as np
 import pytest
 
 from mlx_speech.errors import SpeechError
-from mlx_speech.training import TrainingDiverged, prepare_run_folder, run_training
+from mlx_speech.training import (
+    Observer,
+    StepReport,
+    TrainingDiverged,
+    ValidationReport,
+    prepare_run_folder,
+    run_training,
+)
 from mlx_speech.training.checkpoint import (
     all_arrays,
     complete_checkpoints,
@@ -210,3 +217,26 @@ def test_an_error_while_reading_a_batch_arrives(
 
     with pytest.raises(SpeechError, match=r"3\.wav"):
         run_training(Missing(), toy.settings(), tmp_path)
+
+
+def test_the_buffers_of_a_validation_are_given_back(
+    toy: ModuleType, tmp_path: Path
+) -> None:
+    floats = 5_000_000
+    held: list[int] = []
+
+    class Wide(toy.ToyTask):  # type: ignore[name-defined, misc]
+        def validate(self, step: int) -> dict[str, float]:
+            return {"error": mx.ones(floats).sum().item()}
+
+    class Watching(Observer):
+        def on_validation(self, report: ValidationReport) -> None:
+            held.append(mx.get_cache_memory())
+
+        def on_step(self, report: StepReport) -> None:
+            if report.step == 6:
+                held.append(mx.get_cache_memory())
+
+    settings = toy.settings(max_steps=7, sample_every=0)
+    run_training(Wide(), settings, tmp_path, Watching())
+    assert held[0] >= 4 * floats > 10 * held[1]

@@ -8,6 +8,7 @@ called. Tensors come out as numpy arrays with the strides that they had.
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Collection
@@ -40,6 +41,10 @@ STORAGE_DTYPES = {
     "ByteStorage": "<u1",
     "BoolStorage": "?",
 }
+# Views may repeat elements, as `expand` does. More than the storage holds are refused
+# above this size: a file of a kilobyte could ask for all of the memory.
+MOST_REPEATED = 2**16
+MOST_AXES = 32
 # What a damaged or hand-made pickle raises in the standard unpickler.
 BROKEN = (
     pickle.UnpicklingError,
@@ -167,6 +172,13 @@ class _Tensor(_Sealed):
             isinstance(n, int) and n >= 0 for n in numbers
         ):
             raise pickle.UnpicklingError(f"a tensor of shape {shape}, {strides}")
+        # Empty axes count as one, since the others may still be of any size.
+        elements = math.prod(max(n, 1) for n in shape)
+        if len(shape) > MOST_AXES or elements > max(storage.count, MOST_REPEATED):
+            raise pickle.UnpicklingError(
+                f"a tensor of shape {shape} from the {storage.count} elements of "
+                f"storage {storage.key}"
+            )
         last = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         if 0 not in shape and offset + last >= storage.count:
             raise pickle.UnpicklingError(
@@ -180,7 +192,11 @@ class _Tensor(_Sealed):
         if 0 in self.shape:
             return np.empty(self.shape, self.storage.array().dtype)
         flat = self.storage.array()[self.offset :]
-        steps = tuple(step * flat.itemsize for step in self.strides)
+        # The step of an axis of one element is never taken, so it may be any number.
+        steps = tuple(
+            step * flat.itemsize if n > 1 else 0
+            for n, step in zip(self.shape, self.strides, strict=True)
+        )
         return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
 
 

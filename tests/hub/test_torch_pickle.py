@@ -80,6 +80,8 @@ def test_strided_and_shared_views(tmp_path: Path, torch_tools: Any) -> None:
             "scalar": writer.view(storage, 23, (), ()),
             "empty": writer.view(storage, 0, (0, 3), (3, 1)),
             "expanded": writer.view(storage, 2, (3, 2), (0, 1)),
+            "repeated": writer.view(storage, 7, (512,), (0,)),
+            "odd step": writer.view(storage, 8, (1, 2), (10**30, 1)),
         },
     )
     loaded = load_torch_checkpoint(path)
@@ -88,6 +90,8 @@ def test_strided_and_shared_views(tmp_path: Path, torch_tools: Any) -> None:
     assert loaded["scalar"] == 23
     assert loaded["empty"].shape == (0, 3)
     np.testing.assert_array_equal(loaded["expanded"], [[2, 3]] * 3)
+    np.testing.assert_array_equal(loaded["repeated"], np.full(512, 7))
+    np.testing.assert_array_equal(loaded["odd step"], [[8, 9]])
     assert np.shares_memory(loaded["transposed"], loaded["slice"])
 
 
@@ -228,9 +232,16 @@ def test_a_pickle_cannot_edit_what_it_was_given(
         (0, (2,), (-1,)),
         (0, (2,), (1, 1)),
         (0, (2.0,), (1,)),
+        # Far more elements than the storage has: one repeated, several overlapping,
+        # none at all, too many axes.
+        (0, (10**12,), (0,)),
+        (3, (2**9, 2**9), (0, 0)),
+        (0, (2**15, 2**15, 2), (0, 0, 1)),
+        (0, (0, 10**30), (1, 1)),
+        (0, (1,) * 100, (1,) * 100),
     ],
 )
-def test_a_tensor_outside_its_storage_is_refused(
+def test_a_tensor_that_its_storage_does_not_hold_is_refused(
     tmp_path: Path, torch_tools: Any, offset: int, shape: tuple, strides: tuple
 ) -> None:
     writer = torch_tools.Writer()

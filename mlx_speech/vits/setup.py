@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_speech.audio import MelSpec
+from mlx_speech.audio import MEL_PRESETS, MelSpec
 from mlx_speech.corpus import (
     FeatureCache,
     Limits,
@@ -69,6 +69,7 @@ def prepare_task(
         voice, discriminators = _fresh_voice(config, names, utterances), None
     else:
         loaded = load_voice(base)
+        _require_fit(loaded.mel_spec, f"the spectrogram of the base voice `{base}`")
         for note in _base_notes(config, loaded):
             on_note(note)
         voice = _adopt_base(loaded, names)
@@ -193,8 +194,10 @@ def model_config(
     """The shapes of a model that is trained from scratch.
 
     Raises:
-        SpeechError: the decoder does not make one hop of samples from a frame.
+        SpeechError: the spectrogram is of another family, or the decoder does not
+            make one hop of samples from a frame.
     """
+    _require_fit(mel_spec, f"the mel preset `{config.mel}`")
     shapes = {name: getattr(config, name) for name in BROUGHT_BY_BASE}
     shapes |= {
         "n_vocab": n_vocab,
@@ -212,6 +215,26 @@ def model_config(
             "choose upsample_rates whose product is the hop",
         )
     return model
+
+
+def _fits(spec: MelSpec) -> bool:
+    """Whether training cuts and compares segments of such spectrograms correctly.
+
+    One frame for each hop of samples, magnitudes, and a plain natural logarithm.
+    """
+    frames = spec.padding == "same" and not spec.drop_last_frame
+    plain = spec.log == "ln" and spec.log_range is None
+    return frames and plain and spec.power == 1
+
+
+def _require_fit(spec: MelSpec, what: str) -> None:
+    if not _fits(spec):
+        fitting = [name for name, preset in MEL_PRESETS.items() if _fits(preset)]
+        raise SpeechError(
+            f"{what} does not fit VITS, which needs padding `same`, power 1 and log "
+            "`ln`",
+            f"presets that fit: {', '.join(fitting)}",
+        )
 
 
 def _fresh_vocabulary(config: VitsTrainConfig, texts: Sequence[str]) -> Vocabulary:

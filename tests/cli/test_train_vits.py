@@ -161,6 +161,7 @@ def test_recordings_too_short_for_their_text_are_left_out(
         (["--validation-share", "0.6"], "above 0 and at most 0.5, not 0.6", ""),
         (["--keep", "0"], "`keep` must be at least 1", ""),
         (["--mel", "vits-44k"], "unknown mel preset `vits-44k`", "vits-22k"),
+        (["--mel", "whisper-80"], "preset `whisper-80` does not fit VITS", "demo-16k"),
         (["--decoder", "wavenet"], "unknown decoder `wavenet`", "hifigan"),
         (["--vocabulary", "runes"], "vocabulary kind 'runes'", "characters"),
         (["--frozen-parts", "enc_pp"], "under `enc_pp`", "`enc_p`"),

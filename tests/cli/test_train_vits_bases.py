@@ -62,6 +62,12 @@ def malicious(base: Path) -> Path:
     return evil
 
 
+def other_spectrogram(base: Path) -> Path:
+    config = base / "config.json"
+    config.write_text(config.read_text().replace('"log": "ln"', '"log": "log10"'))
+    return base
+
+
 def absent(base: Path) -> Path:
     return base / "nowhere"
 
@@ -76,6 +82,7 @@ BAD_BASES: dict[Callable[[Path], Path], str] = {
     cut: "`base/model.safetensors` is truncated: ",
     other_keys: "1 keys missing (enc_p.emb.weight); 1 keys unexpected (dec.surprise)",
     other_shapes: "keys missing (flow.",
+    other_spectrogram: "the spectrogram of the base voice `base` does not fit VITS",
     malicious: "was refused: it asks for `os.system`",
     unknown_family: "model_type is 'bert'",
 }

@@ -61,9 +61,10 @@ class TrainTiming:
 
     Attributes:
         name, batch, frames, symbols: what was measured.
-        generator_parameters, discriminator_parameters: counts; 0 without critics.
+        generator_parameters, discriminator_parameters: counts, 0 where there is none.
         forward_s: the generator's forward pass, with the alignment search.
-        discriminator_s: the critics' losses, gradients and update; 0 without critics.
+        discriminator_s: the discriminators' losses, gradients and update; 0 where there
+            are none.
         step_s: a whole step as the trainer makes it.
     """
 
@@ -79,7 +80,7 @@ class TrainTiming:
 
     @property
     def generator_s(self) -> float:
-        """The step without the critics' part: forward pass, gradients, update."""
+        """The rest of the step: forward pass, the generator's gradients and update."""
         return self.step_s - self.discriminator_s
 
 
@@ -134,16 +135,18 @@ def measure(
     vocabulary = EnglishPhonemeVocabulary(add_blank=config.add_blank)
     mx.random.seed(config.seed)
     generator = SynthesizerTrn(model_config(config, mel_spec, vocabulary.size))
-    critics = fresh_discriminators(config) if config.uses_discriminators else None
+    discriminators = (
+        fresh_discriminators(config) if config.uses_discriminators else None
+    )
     settings = step_settings(config, mel_spec)
-    if critics is None:
+    if discriminators is None:
         weights = replace(settings.weights, adversarial=0.0, feature=0.0)
         settings = replace(settings, weights=weights)
     batch = _random_batch(case, mel_spec, vocabulary.size)
-    step = _Step(generator, critics, settings, batch)
+    step = _Step(generator, discriminators, settings, batch)
     parts = [step.forward, step.whole]
-    if critics is not None:
-        parts.append(step.criticise)
+    if discriminators is not None:
+        parts.append(step.discriminate)
     total = len(parts) * (repeats + 1)
     medians: dict[str, float] = {}
     done = 0
@@ -162,9 +165,11 @@ def measure(
         frames=case.frames,
         symbols=case.symbols,
         generator_parameters=_count(generator),
-        discriminator_parameters=_count(critics) if critics is not None else 0,
+        discriminator_parameters=_count(discriminators)
+        if discriminators is not None
+        else 0,
         forward_s=medians["forward"],
-        discriminator_s=medians.get("criticise", 0.0),
+        discriminator_s=medians.get("discriminate", 0.0),
         step_s=medians["whole"],
     )
 
@@ -175,17 +180,17 @@ class _Step:
     def __init__(
         self,
         generator: SynthesizerTrn,
-        critics: Discriminators | None,
+        discriminators: Discriminators | None,
         settings: StepSettings,
         batch: Batch,
     ) -> None:
         self.generator = generator
-        self.critics = critics
+        self.discriminators = discriminators
         self.settings = settings
         self.batch = batch
         self.optimizers = {GENERATOR: GroupedAdamW(generator, 2e-4)}
-        if critics is not None:
-            self.optimizers[DISCRIMINATORS] = GroupedAdamW(critics, 2e-4)
+        if discriminators is not None:
+            self.optimizers[DISCRIMINATORS] = GroupedAdamW(discriminators, 2e-4)
         self.noise = draw_noise(
             mx.random.key(0),
             batch,
@@ -194,7 +199,9 @@ class _Step:
         )
         self.real = cut_segments(batch, self.noise.starts_b, settings).real_bs
         self.fake = mx.random.normal(self.real.shape, key=mx.random.key(1)) * 0.1
-        networks = [network for network in (generator, critics) if network is not None]
+        networks = [
+            network for network in (generator, discriminators) if network is not None
+        ]
         for network in networks:
             network.train()
         mx.eval(self.noise, self.real, self.fake, *(n.parameters() for n in networks))
@@ -205,16 +212,16 @@ class _Step:
         )
         mx.eval(audio)
 
-    def criticise(self) -> None:
-        assert self.critics is not None
+    def discriminate(self) -> None:
+        assert self.discriminators is not None
         optimizer = self.optimizers[DISCRIMINATORS]
-        terms = discriminator_step(self.critics, optimizer, self.real, self.fake)
-        mx.eval(terms, self.critics.parameters(), optimizer.state)
+        terms = discriminator_step(self.discriminators, optimizer, self.real, self.fake)
+        mx.eval(terms, self.discriminators.parameters(), optimizer.state)
 
     def whole(self) -> None:
         terms = adversarial_step(
             self.generator,
-            self.critics,
+            self.discriminators,
             self.optimizers,
             self.batch,
             self.noise,

@@ -88,7 +88,7 @@ def load_voice(
         path: our folder, a Hugging Face ``VitsModel`` folder, or a ``G_*.pth`` of the
             VITS release (or a training folder with several).
         config_path: the config.json of a ``G_*.pth`` that lies elsewhere.
-        with_discriminators: False leaves the critics out; to speak needs none.
+        with_discriminators: False leaves the discriminators out; to speak needs none.
 
     Raises:
         SpeechError: no such path, an unknown layout, a broken file, or weights of
@@ -144,7 +144,7 @@ def _load_own(
         vocabulary = vocabulary_from_dict(content["vocabulary"])
     model = build_model(config, source)
     load_strict(model, load_safetensors(folder / SINGLE_NAME), folder)
-    critics = content.get("discriminator") if with_discriminators else None
+    shapes = content.get("discriminator") if with_discriminators else None
     with explaining_settings(source):
         return Voice(
             model=model,
@@ -152,7 +152,7 @@ def _load_own(
             vocabulary=vocabulary,
             speakers=content.get("speakers", ()),
             inference=content.get("inference", {}),
-            discriminators=_load_discriminators(folder, critics),
+            discriminators=_load_discriminators(folder, shapes),
             reads_ipa=content.get("reads_ipa", False),
         )
 

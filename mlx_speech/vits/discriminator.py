@@ -1,4 +1,4 @@
-"""The critics of a HiFi-GAN training: one on the waveform, one for each period.
+"""The discriminators of a HiFi-GAN training: one on the waveform, one for each period.
 
 Kong et al. 2020 (arXiv 2010.05646) fold the waveform into columns of a period's length
 and convolve along the columns; the scale discriminator on the raw waveform is
@@ -139,7 +139,7 @@ class PeriodDiscriminator(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """All critics of one training; ``discriminators`` holds the scale one first.
+    """All discriminators of one training; ``discriminators`` holds the scale one first.
 
     Args:
         config: periods, sizes, and whether there is a scale discriminator.

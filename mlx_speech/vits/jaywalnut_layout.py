@@ -49,12 +49,12 @@ MEL_BANDS = 80
 def load_jaywalnut(
     path: Path, config_path: Path | None = None, with_discriminators: bool = True
 ) -> Voice:
-    """Load a generator, and its critics if ``D_*.pth`` of that step lies beside it.
+    """Load a generator, and its discriminators if that step's ``D_*.pth`` is beside it.
 
     Args:
         path: a ``G_*.pth``, or a folder of which the newest one is taken.
         config_path: the config.json of the training; None looks beside the file.
-        with_discriminators: False leaves the critics out.
+        with_discriminators: False leaves the discriminators out.
 
     Raises:
         SpeechError: a file is missing or broken, or the weights do not fit the

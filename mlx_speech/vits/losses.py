@@ -46,15 +46,15 @@ def discriminator_losses(
     fake_scores: Sequence[mx.array],
     mask: mx.array | None = None,
 ) -> tuple[mx.array, mx.array]:
-    """Least-squares losses of the critics: 1 for recordings, 0 for generated audio.
+    """Least-squares losses of the discriminators: recordings are 1, generated audio 0.
 
     Args:
         real_scores, fake_scores: one array [batch, n] per discriminator.
         mask: [batch] or None.
 
     Returns:
-        The loss on recordings and the loss on generated audio; the critics' loss is
-        their sum.
+        The loss on recordings and the loss on generated audio; the discriminators'
+        loss is their sum.
     """
     return _distance(real_scores, 1.0, mask), _distance(fake_scores, 0.0, mask)
 
@@ -62,7 +62,7 @@ def discriminator_losses(
 def generator_loss(
     fake_scores: Sequence[mx.array], mask: mx.array | None = None
 ) -> mx.array:
-    """Least-squares loss of the generator: the critics should say 1.
+    """Least-squares loss of the generator: the discriminators should say 1.
 
     Args:
         fake_scores: one array [batch, n] per discriminator.
@@ -87,7 +87,7 @@ def feature_matching_loss(
     mask: mx.array | None = None,
     factor: float = FEATURE_MATCHING_FACTOR,
 ) -> mx.array:
-    """Mean absolute difference of the critics' activations, summed over all layers.
+    """Mean absolute difference of the discriminators' activations, summed over layers.
 
     Args:
         real_features, fake_features: for each discriminator its layers' activations,

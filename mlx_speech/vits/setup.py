@@ -117,7 +117,7 @@ def prepare_task(
 
 
 def fresh_discriminators(config: VitsTrainConfig) -> Discriminators:
-    """Critics with random weights."""
+    """Discriminators with random weights."""
     return Discriminators(
         DiscriminatorConfig(
             periods=config.discriminator_periods,

@@ -1,12 +1,12 @@
 """One adversarial training step of VITS, in the order of the reference.
 
-The critics learn first, from the recording and the detached output of the generator;
-then the generator is scored by the *updated* critics (Kim et al. 2021, arXiv
-2106.06103, after Kong et al. 2020, arXiv 2010.05646). PyTorch keeps the generator's
-graph alive between the two. Here the critics' step is nested in the trace of the
-generator's loss, so that one forward pass serves both: everything that listens to the
-generated audio is differentiated with respect to that audio, and the audio times this
-gradient, held constant, stands for it in the loss of the generator.
+The discriminators learn first, from the recording and the detached output of the
+generator; then the generator is scored by the *updated* discriminators (Kim et al.
+2021, arXiv 2106.06103, after Kong et al. 2020, arXiv 2010.05646). PyTorch keeps the
+generator's graph alive between the two. Here the discriminators' step is nested in the
+trace of the generator's loss, so that one forward pass serves both: everything that
+listens to the generated audio is differentiated with respect to that audio, and the
+audio times this gradient, held constant, stands for it in the loss of the generator.
 
 Nothing here waits for a result but the alignment search of the forward pass, which runs
 on the host.
@@ -55,7 +55,7 @@ class LossWeights:
 
     Attributes:
         mel, kl, duration, stft: reconstruction, divergence, durations, spectra.
-        adversarial, feature: what the critics say. With both 0 they are left alone.
+        adversarial, feature: what the discriminators say. With both 0 they rest.
     """
 
     mel: float = 45.0
@@ -67,7 +67,7 @@ class LossWeights:
 
     @property
     def use_discriminators(self) -> bool:
-        """Whether any term needs the critics."""
+        """Whether any term needs the discriminators."""
         return bool(self.adversarial or self.feature)
 
 
@@ -141,11 +141,11 @@ def adversarial_step(
     noise: StepNoise,
     settings: StepSettings,
 ) -> Terms:
-    """Update the critics, then the generator, both in place and lazily.
+    """Update the discriminators, then the generator, both in place and lazily.
 
     Args:
         generator: the model.
-        discriminators: the critics; may be None where no weight asks for them.
+        discriminators: may be None where no weight asks for them.
         optimizers: "generator", and "discriminators" where they take part.
         batch: padded NumPy arrays, see :class:`mlx_speech.vits.examples.Batch`.
         noise: see :func:`draw_noise`.
@@ -155,28 +155,30 @@ def adversarial_step(
         Lazy float32 scalars: ``loss_generator`` and its addends ``loss_mel``,
         ``loss_kl``, ``loss_duration`` and, where their weight is not 0,
         ``loss_adversarial``, ``loss_feature`` and ``loss_stft``, all with their weights
-        in them; ``grad_norm_generator``; with critics also ``loss_discriminator`` and
-        its addends ``loss_discriminator_real`` and ``_fake``, and
-        ``grad_norm_discriminators``; ``all_finite``, 1 if all of these are finite.
+        in them; ``grad_norm_generator``; with discriminators also
+        ``loss_discriminator``, its addends ``loss_discriminator_real`` and ``_fake``,
+        and ``grad_norm_discriminators``.
 
     Raises:
-        SpeechError: an utterance is shorter than a segment, or critics are missing.
+        SpeechError: an utterance is shorter than a segment, or there are no
+            discriminators though a weight asks for them.
     """
     _check(batch, settings, discriminators)
-    critics = discriminators if settings.weights.use_discriminators else None
+    if not settings.weights.use_discriminators:
+        discriminators = None
     segments = cut_segments(batch, noise.starts_b, settings)
 
     def loss_of_generator() -> tuple[mx.array, Terms]:
         forward, fake = decode_segments(generator, batch, noise, settings)
         held = mx.stop_gradient(fake)
         terms: Terms = {}
-        if critics is not None:
+        if discriminators is not None:
             terms |= discriminator_step(
-                critics, optimizers[DISCRIMINATORS], segments.real_bs, held
+                discriminators, optimizers[DISCRIMINATORS], segments.real_bs, held
             )
 
         def loss_of_audio(audio: mx.array) -> tuple[mx.array, Terms]:
-            return audio_loss_terms(critics, segments, audio, settings)
+            return audio_loss_terms(discriminators, segments, audio, settings)
 
         (audio_loss, audio_terms), gradient = mx.value_and_grad(loss_of_audio)(held)
         latent_loss, latent_terms = latent_loss_terms(forward, settings.weights)
@@ -188,8 +190,6 @@ def adversarial_step(
     (_, terms), gradients = nn.value_and_grad(generator, loss_of_generator)()
     optimizers[GENERATOR].update(generator, gradients)
     terms["grad_norm_generator"] = gradient_norm(gradients)
-    finite = mx.isfinite(mx.stack(list(terms.values())))
-    terms["all_finite"] = mx.all(finite).astype(mx.float32)
     return terms
 
 
@@ -225,7 +225,7 @@ def discriminator_step(
     real_bs: mx.array,
     fake_bs: mx.array,
 ) -> Terms:
-    """Update the critics in place; returns their loss terms and gradient norm."""
+    """Update the discriminators in place; their loss terms and gradient norm."""
 
     def loss() -> tuple[mx.array, Terms]:
         return discriminator_loss_terms(discriminators, real_bs, fake_bs)
@@ -242,10 +242,10 @@ def discriminator_step(
 def discriminator_loss_terms(
     discriminators: Discriminators, real_bs: mx.array, fake_bs: mx.array
 ) -> tuple[mx.array, Terms]:
-    """Loss of the critics and its two addends; no gradient reaches the audio.
+    """Loss of the discriminators and its two addends; no gradient reaches the audio.
 
     Args:
-        discriminators: the critics.
+        discriminators: scored as they are.
         real_bs, fake_bs: [batch, samples].
     """
     size = real_bs.shape[0]
@@ -264,10 +264,10 @@ def generator_loss_terms(
     fake_bs: mx.array,
     weights: LossWeights = LossWeights(),
 ) -> tuple[mx.array, Terms]:
-    """What the critics say to the generator: their scores and their features.
+    """What the discriminators say to the generator: their scores and their features.
 
     Args:
-        discriminators: the critics; no step is taken on them.
+        discriminators: no step is taken on them.
         real_bs, fake_bs: [batch, samples].
         weights: a term whose weight is 0 is left out.
     """

@@ -144,7 +144,7 @@ class VitsTask:
         return metrics
 
     def weights_at(self, step: int) -> LossWeights:
-        """Loss weights of one step: without critics at first, KL rising, if asked."""
+        """Loss weights of a step: discriminators late, KL rising, where asked for."""
         weights = self.settings.weights
         if not 0 <= self.config.discriminator_start < step:
             weights = replace(weights, adversarial=0.0, feature=0.0)

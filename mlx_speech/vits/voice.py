@@ -33,7 +33,7 @@ class Voice:
         vocabulary: text to symbol ids.
         speakers: names in the order of the speaker table; empty for one voice.
         inference: any of the keys of ``DEFAULT_INFERENCE``; the others are added.
-        discriminators: the critics that it was trained with, if they are there.
+        discriminators: those that it was trained with, if they are there.
         reads_ipa: the vocabulary takes IPA characters, not written words; something
             outside (espeak, say) must phonemize first.
 

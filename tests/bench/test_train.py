@@ -37,11 +37,11 @@ def counts(config: VitsTrainConfig) -> tuple[int, int]:
     vocabulary = EnglishPhonemeVocabulary(add_blank=config.add_blank)
     shapes = model_config(config, MelSpec.preset(config.mel), vocabulary.size)
     networks = (SynthesizerTrn(shapes), fresh_discriminators(config))
-    generator, critics = (
+    generator, discriminators = (
         sum(value.size for _, value in tree_flatten(network.parameters()))
         for network in networks
     )
-    return generator, critics
+    return generator, discriminators
 
 
 def test_a_step_and_its_parts_are_timed(case: TrainCase) -> None:
@@ -63,7 +63,7 @@ def test_a_step_and_its_parts_are_timed(case: TrainCase) -> None:
     assert timing.generator_s == timing.step_s - timing.discriminator_s
 
 
-def test_without_critics_the_generator_is_all(case: TrainCase) -> None:
+def test_without_discriminators_the_generator_is_all(case: TrainCase) -> None:
     config = replace(case.config, discriminator_start=-1)
     timing = measure(replace(case, config=config), 1)
     assert timing.discriminator_parameters == 0
@@ -108,9 +108,9 @@ def test_the_paper_case_has_the_papers_size() -> None:
     """Counted without computing: the networks are never evaluated."""
     case = paper_case()
     assert case.config == replace(VitsTrainConfig(), batch_size=4)
-    generator, critics = counts(case.config)
+    generator, discriminators = counts(case.config)
     assert generator == pytest.approx(36.3e6, rel=0.02)
-    assert critics == pytest.approx(46.7e6, rel=0.01)
+    assert discriminators == pytest.approx(46.7e6, rel=0.01)
 
 
 def test_every_case_fits_its_model() -> None:

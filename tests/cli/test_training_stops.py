@@ -76,7 +76,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
     train: Command, command: Command
 ) -> None:
     flags = ("-q", "--ema-decay", "0.9", "--lr-decay", "0.5", "--p-dropout", "0.1")
-    # Stochastic durations and critics from the second step on.
+    # Stochastic durations and discriminators from the second step on.
     random = ("--use-sdp", "true", "--discriminator-start", "1")
     assert train(*flags, *random, "--max-steps", "4")[0] == 0
     Path("run").rename("whole")
@@ -159,13 +159,15 @@ def test_a_resume_that_does_not_fit_changes_nothing(train: Command) -> None:
     assert {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()} == before
 
 
-def test_critics_that_start_later_survive_a_resume(train: Command) -> None:
+def test_discriminators_that_start_later_survive_a_resume(train: Command) -> None:
     later = ("-q", "--discriminator-start", "3")
     assert train(*later, "--max-steps", "2")[0] == 0
     assert train("-q", "--resume", "--max-steps", "5", "--keep", "9")[0] == 0
     lines = read_metrics(Path("run/metrics.jsonl"))
-    with_critics = [x["step"] for x in lines if "loss_adversarial" in x["metrics"]]
-    assert with_critics == [4, 5]
+    with_discriminators = [
+        x["step"] for x in lines if "loss_adversarial" in x["metrics"]
+    ]
+    assert with_discriminators == [4, 5]
 
 
 @pytest.mark.parametrize("absent", ["run", "config", "checkpoint"])

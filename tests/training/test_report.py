@@ -36,7 +36,7 @@ def test_the_folder_holds_metrics_samples_curves_and_model(
         range(1, 17)
     )
     step = lines[0]
-    assert set(step["metrics"]) == {"generator_loss", "critic_loss"}
+    assert set(step["metrics"]) == {"generator_loss", "discriminator_loss"}
     assert step["seconds"] > 0 and step["steps_per_second"] > 0
     assert step["peak_memory_bytes"] > 0
 

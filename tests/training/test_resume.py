@@ -120,7 +120,7 @@ def test_the_order_of_data_and_the_rates_belong_to_the_epoch(
                 {
                     "generator.body": 0.003 * factor,
                     "generator.default": 0.01 * factor,
-                    "critic": 0.01 * factor,
+                    "discriminator": 0.01 * factor,
                 },
                 rel=1e-6,
             )
@@ -177,7 +177,7 @@ def test_another_architecture_names_the_differences_and_changes_nothing(
 ) -> None:
     run(toy, tmp_path, max_steps=2)
     task = toy.ToyTask()
-    task.networks["critic"] = nn.Linear(1, 3)
+    task.networks["discriminator"] = nn.Linear(1, 3)
     before = {name: np.asarray(array) for name, array in all_arrays(task).items()}
     with pytest.raises(SpeechError, match=r"weight is float32\[1, 1\] instead of"):
         run_training(task, toy.settings(), tmp_path, resume=True)

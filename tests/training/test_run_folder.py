@@ -185,7 +185,7 @@ def test_nothing_to_resume_is_an_error(toy: ModuleType, tmp_path: Path) -> None:
 
 def test_a_truncated_checkpoint_is_passed_over(toy: ModuleType, tmp_path: Path) -> None:
     run_training(toy.ToyTask(), toy.settings(max_steps=8), tmp_path)
-    newest = tmp_path / "checkpoints" / "00000008" / "critic.safetensors"
+    newest = tmp_path / "checkpoints" / "00000008" / "discriminator.safetensors"
     newest.write_bytes(newest.read_bytes()[:-4])
     assert names(tmp_path / "checkpoints") == ["4"]
     result = run_training(toy.ToyTask(), toy.settings(), tmp_path, resume=True)

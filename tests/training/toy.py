@@ -45,19 +45,19 @@ class Generator(nn.Module):
 
 
 class ToyTask:
-    """A generator learns y(x), a critic learns to tell its output from the truth."""
+    """A generator learns y(x), a discriminator to tell its output from the truth."""
 
     def __init__(self, seed: int = 0, groups: bool = True, decay: float = 0.5) -> None:
         mx.random.seed(seed)
         self.seed = seed
-        generator, critic = Generator(), nn.Linear(1, 1)
-        self.networks = {"generator": generator, "critic": critic}
+        generator, discriminator = Generator(), nn.Linear(1, 1)
+        self.networks = {"generator": generator, "discriminator": discriminator}
         body = ParameterGroup("body", ("body",), 0.003)
         self.optimizers = {
             "generator": GroupedAdamW(
                 generator, 0.01, groups=(body,) if groups else (), decay=decay
             ),
-            "critic": GroupedAdamW(critic, 0.01, decay=decay),
+            "discriminator": GroupedAdamW(discriminator, 0.01, decay=decay),
         }
         self.averages = {"generator": ExponentialMovingAverage(generator, 0.9)}
         generate = np.random.default_rng(7)
@@ -83,28 +83,33 @@ class ToyTask:
         self, batch: tuple[np.ndarray, np.ndarray], key: mx.array, step: int
     ) -> dict[str, mx.array]:
         x, y = mx.array(batch[0]), mx.array(batch[1])
-        generator, critic = self.networks["generator"], self.networks["critic"]
+        generator, discriminator = (
+            self.networks["generator"],
+            self.networks["discriminator"],
+        )
         x = x + 0.01 * mx.random.normal(x.shape, key=key)
 
         def generator_loss(x: mx.array) -> tuple[mx.array, mx.array]:
             out = generator(x)
             loss = mx.mean(mx.square(out - y)) + 0.01 * mx.mean(
-                mx.square(critic(out) - 1)
+                mx.square(discriminator(out) - 1)
             )
             return loss * self.poison.get(step, 1.0), out
 
-        def critic_loss(out: mx.array) -> mx.array:
-            return mx.mean(mx.square(critic(y) - 1)) + mx.mean(mx.square(critic(out)))
+        def discriminator_loss(out: mx.array) -> mx.array:
+            return mx.mean(mx.square(discriminator(y) - 1)) + mx.mean(
+                mx.square(discriminator(out))
+            )
 
         (loss, out), gradients = nn.value_and_grad(generator, generator_loss)(x)
         self.optimizers["generator"].update(generator, gradients)
         self.averages["generator"].update()
-        closs, cgradients = nn.value_and_grad(critic, critic_loss)(
+        dloss, dgradients = nn.value_and_grad(discriminator, discriminator_loss)(
             mx.stop_gradient(out)
         )
-        self.optimizers["critic"].update(critic, cgradients)
+        self.optimizers["discriminator"].update(discriminator, dgradients)
         time.sleep(self.pause)
-        return {"generator_loss": loss, "critic_loss": closs}
+        return {"generator_loss": loss, "discriminator_loss": dloss}
 
     def validate(self, step: int) -> dict[str, float]:
         generator = self.networks["generator"]

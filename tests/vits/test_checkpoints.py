@@ -46,7 +46,7 @@ TINY = VitsConfig(
 )
 SPEAKERS = replace(TINY, n_speakers=3, gin_channels=4, use_sdp=False, resblock="1")
 MEL = MelSpec(8000, 16, 8, 16, 4)
-SMALL_CRITICS = DiscriminatorConfig(periods=(2, 3), channels_scale=0.01)
+SMALL_DISCRIMINATORS = DiscriminatorConfig(periods=(2, 3), channels_scale=0.01)
 RELEASE = {
     "train": {"segment_size": 64},
     "data": {
@@ -129,7 +129,7 @@ def test_our_layout_round_trip(
         config,
         speakers=["a", "b", "ç"] if config.n_speakers else [],
         inference={"noise_scale": 0.5},
-        discriminators=Discriminators(SMALL_CRITICS),
+        discriminators=Discriminators(SMALL_DISCRIMINATORS),
     )
     save_voice(tmp_path / "v", voice, dtype=dtype)
     for path in (tmp_path / "v", str(tmp_path / "v")):
@@ -146,7 +146,7 @@ def test_our_layout_round_trip(
             "length_scale": 1.0,
         }
         assert loaded.discriminators is not None
-        assert loaded.discriminators.config == SMALL_CRITICS
+        assert loaded.discriminators.config == SMALL_DISCRIMINATORS
         assert_same_parameters(loaded.discriminators, voice.discriminators, tolerance)
     assert load_voice(tmp_path / "v", with_discriminators=False).discriminators is None
 
@@ -170,7 +170,9 @@ def test_the_light_decoder_round_trip(tmp_path: Path) -> None:
 
 def test_an_older_voice_is_replaced_whole(tmp_path: Path) -> None:
     save_voice(
-        tmp_path / "v", tiny_voice(), discriminators=Discriminators(SMALL_CRITICS)
+        tmp_path / "v",
+        tiny_voice(),
+        discriminators=Discriminators(SMALL_DISCRIMINATORS),
     )
     assert (tmp_path / "v" / "discriminator.safetensors").exists()
     save_voice(tmp_path / "v", tiny_voice(SPEAKERS))
@@ -181,12 +183,12 @@ def test_an_older_voice_is_replaced_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["v"]
 
 
-def test_release_checkpoint_with_its_critics(
+def test_release_checkpoint_with_its_discriminators(
     tmp_path: Path, torch_tools: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    voice, critics = tiny_voice(), Discriminators(SMALL_CRITICS)
+    voice, discriminators = tiny_voice(), Discriminators(SMALL_DISCRIMINATORS)
     save_release(torch_tools, tmp_path / "G_20.pth", voice.model)
-    save_release(torch_tools, tmp_path / "D_10.pth", critics)
+    save_release(torch_tools, tmp_path / "D_10.pth", discriminators)
     loaded = load_voice(tmp_path / "G_20.pth")
     assert_same_parameters(loaded.model, voice.model)
     assert loaded.config == TINY
@@ -195,10 +197,12 @@ def test_release_checkpoint_with_its_critics(
     assert loaded.vocabulary.encode("a") == [0, 43, 0]
     assert loaded.discriminators is None
     # The release's own are too large for a quick test.
-    monkeypatch.setattr(jaywalnut_layout, "DiscriminatorConfig", lambda: SMALL_CRITICS)
+    monkeypatch.setattr(
+        jaywalnut_layout, "DiscriminatorConfig", lambda: SMALL_DISCRIMINATORS
+    )
     (tmp_path / "D_10.pth").rename(tmp_path / "D_20.pth")
-    with_critics = load_voice(tmp_path / "G_20.pth").discriminators
-    assert_same_parameters(with_critics, critics)
+    with_discriminators = load_voice(tmp_path / "G_20.pth").discriminators
+    assert_same_parameters(with_discriminators, discriminators)
 
 
 def test_release_folder_takes_the_newest_generator(
@@ -229,8 +233,8 @@ def test_release_speakers_and_symbols_of_a_fork(
 
 
 def test_discriminator_layout_round_trip() -> None:
-    critics = Discriminators(SMALL_CRITICS)
-    arrays = flatten_parameters(critics)
+    discriminators = Discriminators(SMALL_DISCRIMINATORS)
+    arrays = flatten_parameters(discriminators)
     foreign = to_torch(arrays, lambda _: WEIGHT_G_V)
     assert foreign["discriminators.0.convs.0.weight_v"].shape == (4, 1, 15)
     assert foreign["discriminators.1.convs.0.weight_v"].shape[1:] == (1, 5, 1)
@@ -290,9 +294,11 @@ def test_a_checkpoint_of_another_architecture_names_the_keys(
     save_release(torch_tools, tmp_path / "G_1.pth", tiny_voice(SPEAKERS).model)
     with pytest.raises(SpeechError, match=r"1.pth` .* 298 keys missing .*dec.cond"):
         load_voice(tmp_path / "G_1.pth")
-    critics = tiny_voice(discriminators=Discriminators(SMALL_CRITICS)).discriminators
+    discriminators = tiny_voice(
+        discriminators=Discriminators(SMALL_DISCRIMINATORS)
+    ).discriminators
     save_release(torch_tools, tmp_path / "G_1.pth", tiny_voice().model)
-    save_release(torch_tools, tmp_path / "D_1.pth", critics)
+    save_release(torch_tools, tmp_path / "D_1.pth", discriminators)
     with pytest.raises(SpeechError, match=r"D_1.pth` holds .* another architecture"):
         load_voice(tmp_path / "G_1.pth")
 

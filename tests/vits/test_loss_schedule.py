@@ -12,7 +12,7 @@ from mlx_speech.vits.setup import prepare_task
 from mlx_speech.vits.training_config import VitsTrainConfig
 
 
-def test_critics_come_later_and_the_divergence_rises(
+def test_discriminators_come_later_and_the_divergence_rises(
     tmp_path: Path, record_tones: Callable[[Path], Path], tiny_settings: Path
 ) -> None:
     settings = {
@@ -28,6 +28,6 @@ def test_critics_come_later_and_the_divergence_rises(
 
     kl = [task.weights_at(step).kl for step in (1, 5, 9, 10, 11)]
     assert kl == pytest.approx([0.05, 0.25, 0.45, 0.5, 0.5])
-    critics = [task.weights_at(step).use_discriminators for step in (1, 4, 5)]
-    assert critics == [False, False, True]
+    discriminators = [task.weights_at(step).use_discriminators for step in (1, 4, 5)]
+    assert discriminators == [False, False, True]
     assert task.weights_at(5).mel == config.weight_mel

@@ -83,7 +83,7 @@ def test_logged_losses_equal_those_of_the_stored_weights(
     entries = logs_p - logs_q - 0.5 + 0.5 * (z_p - m_p) ** 2 * np.exp(-2 * logs_p)
     valid = np.arange(z_p.shape[1]) < batch.frame_lengths_b[:, None]
 
-    # The critics are judged as they were, the generator by the updated ones.
+    # The discriminators are judged as they were, the generator by the updated ones.
     old, new = (x.networks[DISCRIMINATORS] for x in (before, after))
     new_real, new_fake = new(real), new(fake)
     features = sum(
@@ -142,7 +142,7 @@ def test_hifigan_and_all_discriminators_learn(tmp_path: Path) -> None:
     curves = {
         name: [line["metrics"][name] for line in lines] for name in lines[0]["metrics"]
     }
-    assert len(curves) == 12
+    assert len(curves) == 11
     assert all(math.isfinite(value) for curve in curves.values() for value in curve)
 
     def start_and_end(name: str) -> tuple[float, float]:

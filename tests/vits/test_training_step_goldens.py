@@ -143,7 +143,7 @@ def test_losses_and_gradient_norms_of_a_step(
 
 
 def test_every_value_was_finite(run: Run) -> None:
-    assert [terms["all_finite"] for terms in run.terms] == [1.0, 1.0]
+    assert all(np.isfinite(value) for terms in run.terms for value in terms.values())
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -188,11 +188,11 @@ def test_losses_of_the_medium_model(medium: Any) -> None:
     generator, judges = nets[GENERATOR], nets[DISCRIMINATORS]
     segments = cut_segments(batch, noise.starts_b, SETTINGS)
     forward, fake = decode_segments(generator, batch, noise, SETTINGS)
-    critics_loss, _ = discriminator_loss_terms(judges, segments.real_bs, fake)
+    discriminators_loss, _ = discriminator_loss_terms(judges, segments.real_bs, fake)
     audio_loss, terms = audio_loss_terms(judges, segments, fake, SETTINGS)
     latent_loss, latent_terms = latent_loss_terms(forward, SETTINGS.weights)
     terms |= latent_terms
-    terms["loss_discriminator"] = critics_loss
+    terms["loss_discriminator"] = discriminators_loss
     terms["loss_generator"] = audio_loss + latent_loss
     medium.check("fwd.l_length", forward.duration_loss)
     for name in ("disc", "gen", "fm", "mel", "dur", "kl", "total"):

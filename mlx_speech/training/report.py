@@ -72,7 +72,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def plot_losses(metrics: Path, picture: Path) -> bool:
-    """Draw every metric of ``metrics`` over the steps into a PNG.
+    """Draw every metric of ``metrics`` and the learning rates over the steps, a PNG.
 
     Returns:
         False when matplotlib is not installed; nothing is written then.
@@ -93,9 +93,13 @@ def plot_losses(metrics: Path, picture: Path) -> bool:
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (title, series) in zip(axes, curves.items(), strict=False):
-        for kind, (steps, values) in series.items():
-            marker = "o" if kind == "validation" or len(steps) == 1 else ""
-            axis.plot(steps, values, marker=marker, markersize=3, linewidth=1)
+        for name, (steps, values) in series.items():
+            marker = "o" if name == "validation" or len(steps) == 1 else ""
+            axis.plot(
+                steps, values, marker=marker, markersize=3, linewidth=1, label=name
+            )
+        if len(series) > 1:
+            axis.legend(fontsize=7)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.grid(alpha=0.3)
@@ -109,15 +113,21 @@ def plot_losses(metrics: Path, picture: Path) -> bool:
 def _curves(
     lines: Iterable[Mapping[str, Any]],
 ) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
+    """Title of a panel -> name of a line in it -> its steps and values."""
     curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+
+    def add(title: str, name: str, step: int, value: float) -> None:
+        steps, values = curves.setdefault(title, {}).setdefault(name, ([], []))
+        steps.append(step)
+        values.append(value)
+
     for line in lines:
         kind = line["kind"]
         for name, value in line["metrics"].items():
             title = name if kind == "step" else f"{name} (validation)"
-            series = curves.setdefault(title, {})
-            steps, values = series.setdefault(kind, ([], []))
-            steps.append(line["step"])
-            values.append(value)
+            add(title, kind, line["step"], value)
+        for name, value in line.get("learning_rates", {}).items():
+            add("learning rate", name, line["step"], value)
     return curves
 
 

@@ -200,7 +200,11 @@ class VitsTask:
         return spoken
 
     def write_samples(self, folder: Path, step: int) -> None:
-        """Some held-out sentences as sound, and as a picture beside the recording."""
+        """Some held-out sentences as text, sound and, beside the recording, a picture.
+
+        The recordings themselves go into the first folder that is written; another one
+        beside ``folder`` that holds them is looked for.
+        """
         model = self.voice.model
         with self.averages[GENERATOR].swapped(model):
             model.eval()
@@ -208,6 +212,15 @@ class VitsTask:
             spoken = self.speak_validation(indices)
             model.train()
         spec = self.voice.mel_spec
+        for index in indices:
+            text = self.validation.utterances[index].text
+            (folder / f"{index}.txt").write_text(f"{text}\n", encoding="utf-8")
+            recording = f"{index}-recording.wav"
+            if not any(folder.parent.glob(f"*/{recording}")):
+                batch = self.validation.load_batch([index])
+                samples = batch.frame_lengths_b[0] * spec.hop_length
+                audio = batch.audio_bs[0, :samples]
+                save(folder / recording, audio, spec.sample_rate)
         for index, audio in spoken.items():
             save(folder / f"{index}.wav", np.clip(audio, -1, 1), spec.sample_rate)
         panels = {}
@@ -218,14 +231,23 @@ class VitsTask:
             save_spectrograms(folder / "mel.png", panels, spec)
 
     def export(self, folder: Path) -> None:
-        """Write the averaged generator as a voice that ``speak`` takes."""
+        """Write the averaged generator as a voice that ``speak`` takes.
+
+        Discriminators go with it only if they have learnt from it: a base's own would
+        judge another voice.
+        """
         model = self.voice.model
+        learnt = (
+            self.discriminators is not None
+            and self.optimizers[DISCRIMINATORS].step.item() > 0
+        )
+        voice = replace(
+            self.voice,
+            inference=self._inference(),
+            discriminators=self.discriminators if learnt else None,
+        )
         with self.averages[GENERATOR].swapped(model):
-            save_voice(
-                folder,
-                replace(self.voice, inference=self._inference()),
-                discriminators=self.discriminators,
-            )
+            save_voice(folder, voice)
 
     def record(self) -> dict[str, str]:
         """What results depend on besides versions and BLAS; kept in checkpoints."""

@@ -11,7 +11,7 @@ import pytest
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.training import Observer, run_training
-from mlx_speech.training.report import MetricsLog, read_metrics
+from mlx_speech.training.report import MetricsLog, plot_losses, read_metrics
 
 
 class Scripted(Observer):
@@ -72,3 +72,42 @@ def test_a_cut_last_line_is_skipped_and_another_broken_line_is_an_error(
     path.write_text("broken\n" + path.read_text())
     with pytest.raises(SpeechError, match="line 1"):
         read_metrics(path)
+
+
+def test_every_metric_and_all_learning_rates_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = pytest.importorskip("matplotlib.figure")
+    drawn: list[Any] = []
+    save = figures.Figure.savefig
+
+    def keep(figure: Any, *arguments: Any, **options: Any) -> None:
+        drawn.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(figures.Figure, "savefig", keep)
+    log = MetricsLog(tmp_path / "metrics.jsonl", None)
+    for step in (1, 2, 3):
+        rates = {"generator": 0.1 / step, "generator.slow": 0.01 / step}
+        values = {"metrics": {"loss": step / 2}, "learning_rates": rates}
+        log.write("step", step, values)
+    log.write("validation", 3, {"metrics": {"mcd": 7.0}})
+    assert plot_losses(log.path, tmp_path / "plots" / "loss.png")
+    (figure,) = drawn
+    found = {
+        axis.get_title(): {
+            line.get_label(): (list(line.get_xdata()), list(line.get_ydata()))
+            for line in axis.lines
+        }
+        for axis in figure.axes
+    }
+    assert found == {
+        "loss": {"step": ([1, 2, 3], [0.5, 1.0, 1.5])},
+        "learning rate": {
+            "generator": ([1, 2, 3], [0.1, 0.05, 0.1 / 3]),
+            "generator.slow": ([1, 2, 3], [0.01, 0.005, 0.01 / 3]),
+        },
+        "mcd (validation)": {"validation": ([3], [7.0])},
+    }
+    legends = {x.get_title(): x.get_legend() is not None for x in figure.axes}
+    assert [title for title, shown in legends.items() if shown] == ["learning rate"]

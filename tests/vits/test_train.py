@@ -63,5 +63,28 @@ def test_a_voice_that_would_not_end_scores_badly_and_stops_nothing(
     average = task.averages[GENERATOR].state["average"]
     average["dp.proj.bias"] = average["dp.proj.bias"] + 20.0
     assert task.validate(1) == {"mcd": float("inf"), "mel_l1": float("inf")}
-    task.write_samples(tmp_path, 1)
-    assert not list(tmp_path.glob("*.wav"))
+    (tmp_path / "samples" / "1").mkdir(parents=True)
+    task.write_samples(tmp_path / "samples" / "1", 1)
+    assert not list(tmp_path.glob("samples/1/?.wav"))
+
+
+def test_samples_are_sound_and_text_and_once_the_recording(
+    task: VitsTask, tmp_path: Path
+) -> None:
+    folders = [tmp_path / "samples" / str(step) for step in (5, 10)]
+    for step, folder in zip((5, 10), folders, strict=True):
+        folder.mkdir(parents=True)
+        task.write_samples(folder, step)
+    spec = task.voice.mel_spec
+    for index, utterance in enumerate(task.validation.utterances[:3]):
+        for folder in folders:
+            text = (folder / f"{index}.txt").read_text(encoding="utf-8")
+            assert text == f"{utterance.text}\n"
+            spoken, rate = load(folder / f"{index}.wav")
+            assert rate == spec.sample_rate and len(spoken)
+        recorded, rate = load(folders[0] / f"{index}-recording.wav")
+        samples, _ = load(utterance.audio_path, spec.sample_rate)
+        assert rate == spec.sample_rate
+        assert 0 <= len(samples) - len(recorded) < spec.hop_length
+        np.testing.assert_allclose(recorded, samples[: len(recorded)], atol=2**-15)
+    assert not list(folders[1].glob("*recording*"))

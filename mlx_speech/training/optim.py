@@ -119,6 +119,11 @@ class GroupedAdamW(Optimizer):
         raise AttributeError("groups have rates of their own; use set_epoch")
 
     @property
+    def step(self) -> mx.array:
+        """Updates taken so far, 0 when there was none."""
+        return mx.max(mx.stack([member.step for member in self.members.values()]))
+
+    @property
     def learning_rates(self) -> dict[str, mx.array]:
         """Present learning rate of each group."""
         return {name: member.learning_rate for name, member in self.members.items()}

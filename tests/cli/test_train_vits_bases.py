@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mlx_speech.hub.load import load_safetensors
-from mlx_speech.hub.save import save_safetensors
+from mlx_speech.hub.save import flatten_parameters, save_safetensors
 from mlx_speech.text.characters import vits_vocabulary
 from mlx_speech.text.ipa import english_to_ipa
 from mlx_speech.vits.checkpoints import load_voice, save_voice
@@ -171,6 +171,24 @@ def test_a_base_says_which_settings_have_no_effect(
     assert f"parameters, from `{trained}`; batch" in err
     model = load_voice(folder / "run" / "model")
     assert model.config == load_voice(trained / "model").config
+
+
+@pytest.mark.parametrize("start", [-1, 1])
+def test_discriminators_that_learnt_nothing_are_left_out(
+    folder: Path, train: Command, trained: Path, start: int
+) -> None:
+    before = load_voice(trained / "model").discriminators
+    assert before is not None
+    flags = ("--base", trained, "--discriminator-start", start, "-q")
+    assert train("data", "-o", "run", *flags, "--max-steps", "1")[0] == 0
+    assert load_voice(folder / "run" / "model").discriminators is None
+    if start > 0:
+        assert train("-o", "run", "--resume", "--max-steps", "2", "-q")[0] == 0
+        after = load_voice(folder / "run" / "model").discriminators
+        assert after is not None
+        old, new = flatten_parameters(before), flatten_parameters(after)
+        assert old.keys() == new.keys()
+        assert not all(mx.array_equal(new[name], old[name]) for name in old)
 
 
 def test_frozen_and_slow_parts(folder: Path, train: Command, trained: Path) -> None:

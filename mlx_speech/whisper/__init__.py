@@ -1,0 +1,1 @@
+"""Whisper: transcription of speech with OpenAI's models and those shaped like them."""

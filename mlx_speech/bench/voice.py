@@ -119,13 +119,14 @@ def compare_sentences(
 
 
 def speak_plainly(voice: Voice, text: str, speaker: str | None = None) -> np.ndarray:
-    """Speak one sentence without noise, as it is scored: float32 [samples]."""
+    """Speak one sentence without noise, at the voice's own pace: float32 [samples]."""
     symbols = voice.encode(text)
     result = voice.model.infer(
         mx.array([symbols]),
         mx.array([len(symbols)]),
         noise_scale=0.0,
         noise_scale_w=0.0,
+        length_scale=voice.inference["length_scale"],
         speaker_ids=voice.speaker_ids(speaker),
     )
     return np.array(result.audio[0])[: int(result.lengths[0])]

@@ -28,9 +28,10 @@ from mlx_speech.errors import SpeechError
 from mlx_speech.training.checkpoint import all_arrays
 from mlx_speech.training.interrupt import InterruptGuard, TrainingInterrupted
 from mlx_speech.training.keeper import RunKeeper
+from mlx_speech.training.lock import locked
 from mlx_speech.training.optim import learning_rates
 from mlx_speech.training.prefetch import prefetched
-from mlx_speech.training.runfolder import RunFolder
+from mlx_speech.training.runfolder import RunFolder, require_checkpoint
 from mlx_speech.training.settings import LoopSettings
 from mlx_speech.training.task import (
     Observer,
@@ -64,16 +65,19 @@ def run_training(
             checkpoint's is noted, not refused.
 
     Raises:
-        SpeechError: the folder is in use (without ``resume``), has no checkpoint (with
-            it), or cannot be written; the task has no batches.
+        SpeechError: the folder is in use (without ``resume``, or by another training),
+            has no checkpoint (with it), or cannot be written; the task has no batches.
         TrainingDiverged: see ``DivergenceWatch``.
         TrainingInterrupted: Ctrl-C or SIGTERM; a checkpoint was written first.
     """
     settings.require_end()
     observer = observer or Observer()
     folder = RunFolder(Path(run_folder))
-    keeper = RunKeeper(task, settings, folder, observer, dict(record or {}), resume)
-    return _Run(keeper, settings, observer).train()
+    if resume:
+        require_checkpoint(folder)  # first, since to lock a folder makes it
+    with locked(folder.root):
+        keeper = RunKeeper(task, settings, folder, observer, dict(record or {}), resume)
+        return _Run(keeper, settings, observer).train()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.training.checkpoint import latest_checkpoint
+from mlx_speech.training.lock import LOCK_NAME, locked, require_unlocked
 
 # What mlx_speech.files and pruning call their temporary folders and files.
 _LEFT_OVER = re.compile(
@@ -79,7 +80,8 @@ def check_run_folder(
 
     Raises:
         SpeechError: the folder is in use and neither was asked for; it is not a run's
-            folder; both were asked for; nothing to resume from; it cannot be written.
+            folder; both were asked for; nothing to resume from; it cannot be written;
+            another training is using it.
     """
     folder = RunFolder(Path(root))
     if resume and overwrite:
@@ -88,6 +90,7 @@ def check_run_folder(
         raise SpeechError(
             f"`{root}` is a file, not a folder", "choose another output folder"
         )
+    require_unlocked(folder.root)
     if resume:
         if not folder.root.exists():
             raise SpeechError(
@@ -113,17 +116,18 @@ def prepare_run_folder(
     folder = check_run_folder(root, resume=resume, overwrite=overwrite)
     if resume:
         return folder
-    if overwrite:
-        remove_left_overs(folder)
-    for path in folder.contents():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_be_made(folder.root, error.strerror or str(error)) from error
+    with locked(folder.root):
+        if overwrite:
+            remove_left_overs(folder)
+        for path in folder.contents():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     return folder
 
 
@@ -134,7 +138,9 @@ def _refuse_files(folder: RunFolder, overwrite: bool) -> None:
     others = [
         path
         for path in folder.root.iterdir()
-        if path != folder.features and not _LEFT_OVER.fullmatch(path.name)
+        if path != folder.features
+        and path.name != LOCK_NAME
+        and not _LEFT_OVER.fullmatch(path.name)
     ]
     if not others or (found and overwrite):
         return

@@ -231,6 +231,11 @@ def test_a_run_that_was_killed_is_resumed(
         third = run / "checkpoints" / "00000003"
         later = run / "checkpoints" / "00000004"
         wait_for(lambda: third.exists() or later.exists(), process)
+        for flag in ("--resume", "--overwrite", "-q"):
+            code, out, err = train(flag)
+            assert (code, out) == (1, "")
+            assert err.startswith("error: another training is using the run folder `")
+            assert len(err.splitlines()) == 2
         process.kill()
         process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == -signal.SIGKILL

@@ -1,0 +1,16 @@
+"""Learned fast Fourier transforms: butterflies found from data, stored, quantised."""
+
+from mlx_speech.butterfly.exact import TransformError
+from mlx_speech.butterfly.factors import default_radices, digit_reversal
+from mlx_speech.butterfly.storage import load_transform, save_transform
+from mlx_speech.butterfly.transform import ButterflyFFT, MonarchFFT
+
+__all__ = [
+    "ButterflyFFT",
+    "MonarchFFT",
+    "TransformError",
+    "default_radices",
+    "digit_reversal",
+    "load_transform",
+    "save_transform",
+]

@@ -148,3 +148,16 @@ def test_a_missing_program_is_named(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SpeechError, match="espeak-ng is not installed"):
         espeak.find_espeak()
+
+
+def test_a_corpus_script_prints_minutes_or_one_error_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail() -> float:
+        raise SpeechError("the program espeak-ng is not installed", "install it")
+
+    assert espeak.report(lambda: 90.0) == 0
+    assert espeak.report(fail) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "1.5 minutes\n"
+    assert captured.err.startswith("error: the program espeak-ng is not installed")

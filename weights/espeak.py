@@ -10,7 +10,8 @@ import io
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,17 @@ def read_voices(group: str) -> dict[str, list[str]]:
     """espeak-ng arguments of each voice of ``group``: "base" or "demo"."""
     voices = json.loads((HERE / "demo_voices.json").read_text(encoding="utf-8"))
     return dict(voices[group])
+
+
+def report(make: Callable[[], float]) -> int:
+    """Run a script's ``make`` and print the minutes of audio it made; the exit code."""
+    try:
+        seconds = make()
+    except SpeechError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{seconds / 60:.1f} minutes")
+    return 0
 
 
 def find_espeak() -> str:

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import soundfile
 
-from mlx_speech.errors import SpeechError
 from mlx_speech.files import replacing_folder
 from mlx_speech.weights.espeak import (
     SAMPLE_RATE,
     find_espeak,
     read_sentences,
     read_voices,
+    report,
     speak,
 )
 
@@ -90,16 +90,9 @@ def main() -> int:
     parser.add_argument("--held-out", action="store_true", help="the held-out speech")
     parser.add_argument("--seed", type=int, default=0, help="which sentences a voice")
     chosen = parser.parse_args()
-    try:
-        if chosen.held_out:
-            seconds = make_held_out(chosen.folder)
-        else:
-            seconds = make_base_corpus(chosen.folder, chosen.seed)
-    except SpeechError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{seconds / 60:.1f} minutes")
-    return 0
+    if chosen.held_out:
+        return report(lambda: make_held_out(chosen.folder))
+    return report(lambda: make_base_corpus(chosen.folder, chosen.seed))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import soundfile
 
-from mlx_speech.errors import SpeechError
 from mlx_speech.files import replacing_folder
 from mlx_speech.weights.espeak import (
     HERE,
@@ -22,6 +21,7 @@ from mlx_speech.weights.espeak import (
     find_espeak,
     read_sentences,
     read_voices,
+    report,
     speak,
 )
 
@@ -77,13 +77,7 @@ def make_demo_corpus(folder: Path) -> float:
 
 def main() -> int:
     """Make the corpus beside this script."""
-    try:
-        seconds = make_demo_corpus(HERE / "demo_corpus")
-    except SpeechError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{seconds / 60:.1f} minutes")
-    return 0
+    return report(lambda: make_demo_corpus(HERE / "demo_corpus"))
 
 
 if __name__ == "__main__":

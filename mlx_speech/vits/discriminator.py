@@ -8,6 +8,8 @@ All convolutions are weight-normed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -73,12 +75,7 @@ class ScaleDiscriminator(nn.Module):
 
     def __call__(self, audio_bs: mx.array) -> Judgement:
         """Judge audio [batch, samples]; features are [batch, frames, channels]."""
-        hidden, features = audio_bs[..., None], []
-        for conv in self.convs:
-            hidden = nn.leaky_relu(conv(hidden), LEAKY_SLOPE)
-            features.append(hidden)
-        scores = self.conv_post(hidden)
-        return scores.reshape(scores.shape[0], -1), [*features, scores]
+        return _judge(audio_bs[..., None], self.convs, self.conv_post)
 
 
 class PeriodDiscriminator(nn.Module):
@@ -116,12 +113,7 @@ class PeriodDiscriminator(nn.Module):
         Raises:
             SpeechError: the audio is too short to be reflected to whole rows.
         """
-        hidden, features = self._fold(audio_bs), []
-        for conv in self.convs:
-            hidden = nn.leaky_relu(conv(hidden), LEAKY_SLOPE)
-            features.append(hidden)
-        scores = self.conv_post(hidden)
-        return scores.reshape(scores.shape[0], -1), [*features, scores]
+        return _judge(self._fold(audio_bs), self.convs, self.conv_post)
 
     def _fold(self, audio_bs: mx.array) -> mx.array:
         """[batch, samples] to [batch, rows, period, 1], the end reflected."""
@@ -136,6 +128,16 @@ class PeriodDiscriminator(nn.Module):
         if missing:
             audio_bs = mx.pad(audio_bs, [(0, 0), (0, missing)], mode="reflect")
         return audio_bs.reshape(batch, -1, self.period, 1)
+
+
+def _judge(hidden: mx.array, convs: Sequence[nn.Module], last: nn.Module) -> Judgement:
+    """Through all layers: flat scores, and what each layer gave."""
+    features = []
+    for conv in convs:
+        hidden = nn.leaky_relu(conv(hidden), LEAKY_SLOPE)
+        features.append(hidden)
+    scores = last(hidden)
+    return scores.reshape(scores.shape[0], -1), [*features, scores]
 
 
 class Discriminators(nn.Module):

@@ -239,7 +239,7 @@ class VitsTask:
         model = self.voice.model
         learnt = (
             self.discriminators is not None
-            and self.optimizers[DISCRIMINATORS].step.item() > 0
+            and int(self.optimizers[DISCRIMINATORS].step) > 0
         )
         voice = replace(
             self.voice,

@@ -33,6 +33,7 @@ from mlx_speech.corpus import Utterance, read_corpus
 from mlx_speech.errors import SpeechError
 from mlx_speech.files import replacing_file
 from mlx_speech.models import load_model
+from mlx_speech.vits.speech import synthesize
 from mlx_speech.vits.voice import Voice
 from mlx_speech.weights.espeak import HERE, SAMPLE_RATE, read_voices
 from mlx_speech.weights.make_base_corpus import make_held_out
@@ -159,7 +160,8 @@ def score_demo(
         seconds = _fine_tune(folder / "runs" / str(seed), seed)
         on_step(f"scoring seed {seed}")
         voice = load_model(folder / "runs" / str(seed), with_discriminators=False)
-        spoken = [speak_plainly(voice, each.text) for each in target]
+        # What `mlx-speech speak` says, noise and pace included.
+        spoken = [synthesize(voice, each.text) for each in target]
         rate = voice.sample_rate
         tuned.append(
             TunedScore(

@@ -162,6 +162,15 @@ def test_speakers_score_differently(voice: Voice, recordings: list[Utterance]) -
     assert first.mcd != score_voice(voice, recordings[:2], "bob").mcd
 
 
+def test_a_voice_speaks_at_its_own_pace(voice: Voice) -> None:
+    slow = replace(voice, inference={"length_scale": 3.0})
+    usual, slower = (len(speak_plainly(v, TEXTS[1])) for v in (voice, slow))
+    assert slower > 1.5 * usual
+    np.testing.assert_array_equal(
+        speak_plainly(voice, TEXTS[1]), speak_plainly(voice, TEXTS[1])
+    )
+
+
 def test_recordings_of_another_rate_are_resampled(
     voice: Voice, recordings: list[Utterance], tmp_path: Path
 ) -> None:

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 FAMILIES = {
     "mlx-speech-vits": ("mlx_speech.vits.checkpoints", "load_voice"),
     "vits": ("mlx_speech.vits.checkpoints", "load_voice"),
+    "whisper": ("mlx_speech.whisper.checkpoints", "load_whisper"),
 }
-# Folders of the VITS release have no model_type but these sections; its weights lie in
-# files of this kind.
-VITS_RELEASE_SECTIONS = {"data", "model"}
-VITS_RELEASE_SUFFIX = ".pth"
+# Files that are a model by themselves.
+FILE_FAMILIES = {".pth": "vits", ".pt": "whisper"}
+# What folders hold that have no model_type: those of the VITS release these sections,
+# old ones of mlx-community these sizes.
+UNNAMED = {
+    "vits": {"data", "model"},
+    "whisper": {"n_mels", "n_audio_state", "n_text_state"},
+}
 RUN_MODEL_NAME = "model"
 
 
@@ -31,11 +36,12 @@ def load_model(path: str | Path, **options: Any) -> Any:
 
     Args:
         path: a model's folder, a training run's folder (its ``model/`` is taken), or
-            a ``G_*.pth`` of the VITS release.
+            a ``G_*.pth`` of the VITS release, or a ``.pt`` of OpenAI's Whisper.
         options: handed to the family's loader.
 
     Returns:
-        What the family's loader gives: a ``mlx_speech.vits.voice.Voice`` for VITS.
+        What the family's loader gives: a ``mlx_speech.vits.voice.Voice`` for VITS, a
+        ``mlx_speech.whisper.model.Whisper`` for Whisper.
 
     Raises:
         SpeechError: no such path, an unknown family, or what the loader refuses.
@@ -99,17 +105,19 @@ def speak(
 
 def _family(path: Path) -> str:
     if path.is_file():
-        if path.suffix == VITS_RELEASE_SUFFIX:
-            return "vits"
+        if path.suffix in FILE_FAMILIES:
+            return FILE_FAMILIES[path.suffix]
         raise SpeechError(
             f"`{path}` is no model that can be loaded",
-            "give a model's folder, or a G_*.pth of the VITS release",
+            "give a model's folder, a G_*.pth of the VITS release or a .pt of Whisper",
         )
     content = read_json(path / "config.json")
     content = content if isinstance(content, dict) else {}
     family = content.get("model_type")
-    if family is None and set(content) >= VITS_RELEASE_SECTIONS:
-        return "vits"
+    if family is None:
+        for name, keys in UNNAMED.items():
+            if set(content) >= keys:
+                return name
     if family not in FAMILIES:
         raise SpeechError(
             f"`{path}` has an unknown layout: model_type is {family!r}",

@@ -181,8 +181,8 @@ class CrossAttention(nn.Module):
         self, x_blc: mx.array, key_values: KeysValues, heads: Sequence[int]
     ) -> mx.array:
         """Scores before softmax of some heads, float32 [rows, heads, length, p]."""
-        keys = key_values[0][:, mx.array(heads)]
-        query = self._grouped_query(x_blc, keys)[:, mx.array(heads)]
+        keys = key_values[0][:, mx.array(list(heads))]
+        query = self._grouped_query(x_blc, keys)[:, mx.array(list(heads))]
         scale = query.shape[-1] ** -0.5
         scores = (query * scale).astype(mx.float32) @ keys.astype(mx.float32).swapaxes(
             -1, -2

@@ -78,7 +78,7 @@ def use_quantized_layers(module: nn.Module, weights: Mapping[str, mx.array]) -> 
         SpeechError: scales without offsets, or shapes that no layout has.
     """
     replaced = []
-    for path, layer in tree_flatten(module.leaf_modules(), is_leaf=nn.Module.is_module):
+    for path, layer in _layers(module).items():
         if f"{path}.scales" not in weights or not _can_be_quantized(layer):
             continue
         for leaf in ("weight", "biases"):
@@ -117,9 +117,8 @@ def quantize(module: nn.Module, bits: int = 4, group_size: int = 64) -> int:
             f"choose from {', '.join(map(str, BITS))} bits and groups of "
             f"{', '.join(map(str, GROUP_SIZES))}",
         )
-    leaves = tree_flatten(module.leaf_modules(), is_leaf=nn.Module.is_module)
     replaced = []
-    for path, layer in leaves:
+    for path, layer in _layers(module).items():
         if _can_be_quantized(layer) and layer.weight.shape[-1] % group_size == 0:
             replaced.append((path, _quantized(layer, bits, group_size)))
     if not replaced:
@@ -135,11 +134,13 @@ def quantized_layers(module: nn.Module) -> dict[str, tuple[int, int]]:
     """Bits and group size of each quantised layer by its path."""
     return {
         path: (layer.bits, layer.group_size)
-        for path, layer in tree_flatten(
-            module.leaf_modules(), is_leaf=nn.Module.is_module
-        )
+        for path, layer in _layers(module).items()
         if isinstance(layer, QuantizedLinear | QuantizedEmbedding)
     }
+
+
+def _layers(module: nn.Module) -> dict[str, nn.Module]:
+    return dict(tree_flatten(module.leaf_modules(), is_leaf=nn.Module.is_module))
 
 
 def _can_be_quantized(layer: nn.Module) -> bool:

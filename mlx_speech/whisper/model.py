@@ -194,7 +194,7 @@ class Whisper(nn.Module):
                 found = layer.encoder_attn.scores(normed, context, wanted)
                 scores |= {(index, h): found[:, i] for i, h in enumerate(wanted)}
             x = layer.feed_forward(x + layer.encoder_attn(normed, context))
-        stacked = mx.stack([scores[tuple(pair)] for pair in heads], axis=1)
+        stacked = mx.stack([scores[at, head] for at, head in heads], axis=1)
         return self._logits(x, keep), stacked
 
     def _embed(

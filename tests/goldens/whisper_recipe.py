@@ -45,6 +45,8 @@ STORED: dict[str, int] = {
     **{"n_audio_layer": 1, "n_vocab": 20, "n_text_ctx": 8, "n_text_head": 2},
     **{"n_text_layer": 1},
 }
+# A model that can be quantised in groups of 64, and is quick.
+COMPACT: dict[str, int] = SIZES["v3"] | {"n_vocab": 120}
 BATCH, TOKENS = 2, 9
 # The cached run decodes this many tokens at once, then one at a time.
 PREFIX = 4

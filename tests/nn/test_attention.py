@@ -30,7 +30,7 @@ def reference(
     """Output and scores of attention, head by head, in double precision."""
     q, k, v = (
         linear(source, parts[name])
-        for name, source in zip("qkv", (x, context, context))
+        for name, source in (("q", x), ("k", context), ("v", context))
     )
     width = CHANNELS // HEADS
     outputs, scores = [], []

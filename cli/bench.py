@@ -138,7 +138,7 @@ def bench_voice(
     """
     from mlx_speech.bench.voice import score_voice
     from mlx_speech.corpus import read_corpus
-    from mlx_speech.models import load_model
+    from mlx_speech.models import load_voice
 
     utterances = read_corpus(data)
     speakers = sorted({each.speaker for each in utterances if each.speaker is not None})
@@ -149,7 +149,7 @@ def bench_voice(
             f"`{data}` holds {len(speakers)} speakers, and the score is of one",
             f"choose one with `--speaker`: {', '.join(speakers)}",
         )
-    loaded = load_model(voice, with_discriminators=False)
+    loaded = load_voice(voice, with_discriminators=False)
     with counting("scoring") as advance:
         score = score_voice(loaded, utterances, speaker, advance)
     result = score.to_dict()

@@ -79,7 +79,7 @@ def speak(
     from mlx_speech.audio.io import require_savable
     from mlx_speech.cli.player import play as play_file
     from mlx_speech.cli.player import require_player
-    from mlx_speech.models import load_model
+    from mlx_speech.models import load_voice
     from mlx_speech.models import speak as speak_text
     from mlx_speech.text.ipa import is_ipa
 
@@ -88,7 +88,7 @@ def speak(
     else:
         require_player()
     words = _text(text, file)
-    loaded = load_model(voice, with_discriminators=False)
+    loaded = load_voice(voice, with_discriminators=False)
     if loaded.reads_ipa and not is_ipa(words) and not quiet:
         print_note("note: this voice reads IPA, so the text is read as English")
     with nullcontext(_silent) if quiet else counting("speaking") as advance:

@@ -20,6 +20,8 @@ FAMILIES = {
     "vits": ("mlx_speech.vits.checkpoints", "load_voice"),
     "whisper": ("mlx_speech.whisper.checkpoints", "load_whisper"),
 }
+# Families whose models write down what they hear.
+LISTENERS = {"whisper"}
 # Files that are a model by themselves.
 FILE_FAMILIES = {".pth": "vits", ".pt": "whisper"}
 # What folders hold that have no model_type: those of the VITS release these sections,
@@ -49,6 +51,30 @@ def load_model(path: str | Path, **options: Any) -> Any:
     folder = model_folder(path)
     module, function = FAMILIES[_family(folder)]
     return getattr(import_module(module), function)(folder, **options)
+
+
+def load_voice(path: str | Path, **options: Any) -> Voice:
+    """Load a model that speaks; otherwise like :func:`load_model`.
+
+    Raises:
+        SpeechError: also when the model is of a family that does not speak.
+    """
+    family = model_family(path)
+    if family in LISTENERS:
+        raise SpeechError(
+            f"`{path}` is a model of the family `{family}`, which does not speak",
+            "give a voice",
+        )
+    return load_model(path, **options)
+
+
+def model_family(path: str | Path) -> str:
+    """The family of a model, a key of ``FAMILIES``; ``path`` as in :func:`load_model`.
+
+    Raises:
+        SpeechError: no such path, or an unknown family.
+    """
+    return _family(model_folder(path))
 
 
 def model_folder(path: str | Path) -> Path:
@@ -96,7 +122,7 @@ def speak(
     from mlx_speech.vits.speech import synthesize
 
     loaded = (
-        load_model(voice, with_discriminators=False)
+        load_voice(voice, with_discriminators=False)
         if isinstance(voice, str | Path)
         else voice
     )

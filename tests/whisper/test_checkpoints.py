@@ -17,7 +17,7 @@ from mlx.utils import tree_flatten
 from mlx_speech.errors import SpeechError
 from mlx_speech.hub.load import load_safetensors
 from mlx_speech.hub.save import save_safetensors
-from mlx_speech.models import load_model
+from mlx_speech.models import load_model, load_voice, speak
 from mlx_speech.nn.quantized import quantize, quantized_layers
 from mlx_speech.whisper.checkpoints import load_whisper, save_whisper
 from mlx_speech.whisper.model import Whisper
@@ -330,6 +330,14 @@ def test_load_model_finds_the_family(
         del config["model_type"]
         write_json(path / "config.json", config)
     assert isinstance(load_model(path, dtype=mx.float32), Whisper)
+
+
+@pytest.mark.parametrize("use", [load_voice, lambda path: speak("hello", path)])
+def test_a_model_that_listens_is_no_voice(
+    use: Callable[[Path], Any], hf_folder: Path
+) -> None:
+    with pytest.raises(SpeechError, match="family `whisper`, which does not speak"):
+        use(hf_folder)
 
 
 def test_saved_folder_has_the_names_and_shapes_that_transformers_loads(

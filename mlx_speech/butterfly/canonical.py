@@ -3,8 +3,8 @@
 A diagonal may be moved from the outputs of one stage into the inputs of the next
 without changing the product. Up to that, a butterfly factorisation is essentially
 unique (Zheng, Riccietti & Gribonval, "Efficient identification of butterfly sparse
-matrix factorizations", 2023): once column 0 of every block is pushed to
-1 / sqrt(r), a learned DFT shows Cooley and Tukey's roots of unity, whatever its training started from.
+matrix factorizations", 2023): once column 0 of every block is pushed to 1 / sqrt(r), a
+learned DFT shows Cooley and Tukey's roots of unity, wherever its training started.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlx_speech.butterfly.factors import roots_of_unity
+from mlx_speech.butterfly.factors import haar_stages, roots_of_unity
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,19 @@ def exact_untangling(n: int, inverse: bool) -> np.ndarray:
     turn = 1j * roots_of_unity(np.arange(n // 2 + 1), n, inverse)
     first, second = (1 - turn) / 2, (1 + turn) / 2
     return np.stack([second, first] if inverse else [first, second])
+
+
+def random_untangling(n: int, draw: np.random.Generator) -> np.ndarray:
+    """Random weights of the same structure: each pair of mirrored bins is unitary.
+
+    Returns:
+        complex128 [2, bins]
+    """
+    points = n // 2
+    weights = np.empty((2, points + 1), dtype=np.complex128)
+    for k in range(points // 2 + 1):
+        block = haar_stages((2,), True, draw)[0][0, 0]
+        weights[:, k] = block[0]
+        # Of the mirrored bin, the conjugate signal comes first.
+        weights[:, points - k] = block[1, ::-1].conj()
+    return weights

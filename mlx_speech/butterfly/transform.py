@@ -27,6 +27,7 @@ from mlx_speech.butterfly.exact import (
     TransformError,
     exact_function,
     exact_untangling,
+    random_untangling,
 )
 from mlx_speech.butterfly.factors import (
     checked_radices,
@@ -270,8 +271,7 @@ class ButterflyFFT(ButterflyTransform):
         if real:
             untangling = exact_untangling(n, inverse)
             if init == "haar":
-                gauss = draw.standard_normal((2, *untangling.shape))
-                untangling = (gauss[0] + 1j * gauss[1]) / 2
+                untangling = random_untangling(n, draw)
             self.untangle = to_pairs(untangling)
 
     def stage_weights(self) -> list[mx.array]:

@@ -22,11 +22,18 @@ def complex_noise(*shape: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("parameterization", ["full", "phase"])
 def test_dft_init_is_exact_to_rounding(n: int, parameterization: str) -> None:
-    assert ButterflyFFT(n, init="haar").error().relative > 1
-    for real in (False, True):
-        exact = ButterflyFFT(n, parameterization=parameterization, tied=True, real=real)
-        assert exact.error().relative < 3e-7
-        assert exact.error().largest < 3e-7
+    for real in (False, True) if n < 2048 else (False,):
+        transform = ButterflyFFT(
+            n, parameterization=parameterization, tied=True, real=real
+        )
+        error = transform.error()
+        assert error.relative < 3e-7
+        assert error.largest < 3e-7
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_haar_init_is_nothing_like_the_dft(real: bool) -> None:
+    assert ButterflyFFT(64, init="haar", real=real).error().relative > 1
 
 
 def test_unitary_blocks_by_angles_are_exact_to_the_rounding_of_angles() -> None:

@@ -9,6 +9,7 @@ from mlx_speech.audio.mel import (
     mel_filterbank,
     mel_from_linear,
 )
+from mlx_speech.audio.segment import Span, SpeechOptions, cut_at_silences, find_speech
 from mlx_speech.audio.stft import istft, stft
 from mlx_speech.audio.stft_loss import multi_resolution_stft_loss
 from mlx_speech.audio.streaming import AudioBlocks, log_mel_peak, stream_log_mel
@@ -17,6 +18,10 @@ __all__ = [
     "MEL_PRESETS",
     "AudioBlocks",
     "MelSpec",
+    "Span",
+    "SpeechOptions",
+    "cut_at_silences",
+    "find_speech",
     "istft",
     "linear_spectrogram",
     "load",

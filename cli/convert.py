@@ -1,20 +1,24 @@
-"""``mlx-speech convert``: a voice from one layout to another."""
+"""``mlx-speech convert``: a model from one layout to another."""
 
 from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlx_speech.cli.console import print_note
 from mlx_speech.errors import SpeechError
 
+if TYPE_CHECKING:
+    import mlx.core as mx
+
 EXAMPLES = (
     "Examples: `mlx-speech convert mms-tts-eng --to mlx -o voices/mms`, "
     "`mlx-speech convert G_100000.pth --config ljs_base.json --to mlx -o voices/ljs "
-    "--dtype float16`, `mlx-speech convert runs/me --to hf -o me-hf`."
+    "--dtype float16`, `mlx-speech convert runs/me --to hf -o me-hf`, "
+    "`mlx-speech convert whisper-large-v3 --to mlx --quantize 4 -o large-v3-4bit`."
 )
 
 
@@ -37,12 +41,16 @@ def convert(
         Path,
         typer.Argument(
             help="A voice: our folder or a training run's, a Hugging Face VitsModel "
-            "folder, or a G_*.pth of the VITS release."
+            "folder, or a G_*.pth of the VITS release. A Whisper model: a folder from "
+            "Hugging Face or mlx-community, or OpenAI's .pt."
         ),
     ],
     to: Annotated[
         Layout,
-        typer.Option(help="mlx: our folder. hf: what transformers' VitsModel loads."),
+        typer.Option(
+            help="mlx: our folder, or mlx-community's layout of Whisper. hf: what "
+            "transformers loads."
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     dtype: Annotated[
@@ -54,20 +62,68 @@ def convert(
             help="config.json of a G_*.pth; looked for beside it when left out."
         ),
     ] = None,
+    quantize: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BITS",
+            help="Whisper to mlx only: quantise to 2, 3, 4, 5, 6 or 8 bits a weight, "
+            "in groups of 64.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model that is at OUTPUT.")
     ] = False,
 ) -> None:
-    """Convert a voice between layouts; nothing is downloaded and no torch is needed."""
+    """Convert a model between layouts; nothing is downloaded and no torch is needed."""
     _check_output(output, overwrite)
     import mlx.core as mx
 
+    from mlx_speech.models import model_family
+
+    precision = mx.float16 if dtype is Precision.float16 else mx.float32
+    if model_family(source) == "whisper":
+        if config is not None:
+            raise SpeechError(
+                f"`{source}` is a Whisper model, which needs no other configuration",
+                "leave out --config",
+            )
+        _convert_whisper(source, to, output, precision, quantize)
+    elif quantize is not None:
+        raise SpeechError(
+            f"`{source}` is a voice, and voices cannot be quantised",
+            "leave out --quantize; --dtype float16 halves a voice",
+        )
+    else:
+        _convert_voice(source, to, output, precision, config)
+    typer.echo(output)
+
+
+def _convert_whisper(
+    source: Path, to: Layout, output: Path, precision: mx.Dtype, bits: int | None
+) -> None:
+    if bits is not None and to is Layout.hf:
+        raise SpeechError(
+            "Hugging Face's layout has no place for quantised weights",
+            "use --to mlx, or leave out --quantize",
+        )
+    from mlx_speech.models import load_model, model_folder
+    from mlx_speech.nn.quantized import quantize as quantize_layers
+    from mlx_speech.whisper.checkpoints import save_whisper
+
+    model = load_model(model_folder(source))
+    if bits is not None:
+        quantize_layers(model, bits)
+    save_whisper(output, model, precision, layout=to.value)
+
+
+def _convert_voice(
+    source: Path, to: Layout, output: Path, precision: mx.Dtype, config: Path | None
+) -> None:
     from mlx_speech.models import model_folder
     from mlx_speech.vits.checkpoints import load_voice, save_voice
     from mlx_speech.vits.hf_layout import save_hf
 
     voice = load_voice(model_folder(source), config)
-    precision = mx.float16 if dtype is Precision.float16 else mx.float32
     if to is Layout.mlx:
         save_voice(output, voice, dtype=precision)
         notes = []
@@ -79,7 +135,6 @@ def convert(
         notes.append("this voice reads IPA: phonemize text before it speaks")
     for note in notes:
         print_note(f"note: {note}")
-    typer.echo(output)
 
 
 def _check_output(output: Path, overwrite: bool) -> None:

@@ -13,7 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 import numpy as np
@@ -44,6 +44,8 @@ from mlx_speech.whisper.layouts import (
     to_mlx_names,
 )
 from mlx_speech.whisper.model import Whisper
+
+Layout = Literal["hf", "mlx"]
 
 MLX_NAMES = ("weights.safetensors", "weights.npz")
 TORCH_NAME = "pytorch_model.bin"
@@ -103,8 +105,9 @@ def save_whisper(
     model: Whisper,
     dtype: mx.Dtype | None = None,
     special_tokens: Mapping[str, int] | None = None,
+    layout: Layout | None = None,
 ) -> None:
-    """Write a model atomically: Hugging Face's layout, or mlx-community's if quantised.
+    """Write a model, atomically.
 
     The tokenizer's and generation's files of the folder that the model came from are
     copied.
@@ -116,16 +119,24 @@ def save_whisper(
         special_tokens: ids under Hugging Face's names (``eos_token_id``,
             ``decoder_start_token_id`` ...), for a vocabulary of the model's own; those
             of OpenAI's vocabularies and of the folder it came from are known.
+        layout: "hf", which transformers loads, or "mlx", that of mlx-community. None:
+            "mlx" for a quantised model, which the other has no place for, else "hf".
 
     Raises:
-        SpeechError: the folder cannot be written, the disk is full, or a quantised
-            model whose layers differ in precision or whose positions are learned.
+        SpeechError: the folder cannot be written or the disk is full, or the layout has
+            no place for quantised layers, for layers of different precisions, or for
+            positions that are learned.
     """
     flat = dict(tree_flatten(model.parameters()))
     arrays = split(cast_floats(flat, dtype))
     quantization = _uniform_quantization(model)
+    if quantization and layout == "hf":
+        raise SpeechError(
+            "this model is quantised, and Hugging Face's layout has no place for that",
+            "write it in MLX's layout, or convert the model that it was made of",
+        )
     with replacing_folder(folder) as temporary:
-        if quantization:
+        if quantization or layout == "mlx":
             _write_mlx(temporary, model.config, arrays, quantization)
         else:
             dtype = dtype or model.dtype
@@ -270,14 +281,14 @@ def _write_mlx(
     computed = sinusoids(config.n_audio_ctx, config.n_audio_state)
     if not mx.allclose(table.astype(mx.float32), computed, atol=0.01):
         raise SpeechError(
-            "this model's positions are learned, and the layout of quantised models "
-            "has no place for them",
-            "save it without quantising",
+            "the positions are learned, and MLX's layout has no place for them",
+            "write it in Hugging Face's layout",
         )
     named["alignment_heads"] = mx.array(config.alignment_heads, mx.int32)
     save_safetensors(folder / MLX_NAMES[0], named)
-    sizes = {key: value for key, value in config.to_dict().items() if key[:2] == "n_"}
-    content = {"model_type": "whisper", **sizes, "quantization": quantization}
+    content = {"model_type": "whisper", **config.to_openai()}
+    if quantization:
+        content["quantization"] = quantization
     _write_json(folder / "config.json", content)
 
 

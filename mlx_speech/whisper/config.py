@@ -140,6 +140,15 @@ class WhisperConfig:
         values["alignment_heads"] = [list(pair) for pair in self.alignment_heads]
         return values
 
+    def to_openai(self) -> dict[str, int]:
+        """The sizes under OpenAI's names; unusual widths beside them."""
+        usual = MLP_FACTOR * self.n_audio_state
+        return {
+            name: getattr(self, name)
+            for name in HF_NAMES
+            if not (name.endswith("_mlp") and getattr(self, name) == usual)
+        }
+
     def to_hf(self) -> dict[str, Any]:
         """The sizes under Hugging Face's names."""
         return {theirs: getattr(self, ours) for ours, theirs in HF_NAMES.items()}

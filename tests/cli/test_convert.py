@@ -165,3 +165,11 @@ def test_an_output_that_cannot_be_written(
 def test_wrong_usage_exits_2(run: Run, voice: Path, tmp_path: Path) -> None:
     assert run(voice, "--to", "onnx", "-o", tmp_path / "out")[0] == 2
     assert run(voice, "--to", "mlx")[0] == 2
+
+
+def test_a_voice_is_not_quantised(run: Run, voice: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, _, err = run(voice, "--to", "mlx", "-o", out, "--quantize", "4")
+    assert code == 1
+    assert "voices cannot be quantised" in one_line(err)
+    assert not out.exists()

@@ -431,6 +431,26 @@ def test_quantised_model_is_saved_in_mlx_communitys_layout(
     assert relative(run(again, recipe, "compact"), run(plain, recipe, "compact")) < 0.05
 
 
+def test_mlx_layout_goes_out_and_back(
+    tmp_path: Path, recipe: ModuleType, tiny_whisper: Callable[[str], Whisper]
+) -> None:
+    for name in ("compact", NAME):
+        model = tiny_whisper(name)
+        save_whisper(tmp_path / name, model, layout="mlx")
+        saved = load_safetensors(tmp_path / name / "weights.safetensors")
+        heads = saved.pop("alignment_heads")
+        assert heads.tolist() == [list(pair) for pair in model.config.alignment_heads]
+        expected = mlx_weights(recipe, name)
+        assert saved.keys() == expected.keys()
+        assert all(mx.array_equal(saved[key], expected[key]) for key in saved)
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        # Readers of this layout know no other sizes, unless the model has them.
+        more = {"n_audio_mlp": 80, "n_text_mlp": 48} if name == NAME else {}
+        assert config == {"model_type": "whisper", **recipe.openai_dims(name), **more}
+        # The table of positions comes back computed.
+        assert_same(load_whisper(tmp_path / name), model, limit=1e-5)
+
+
 def test_what_quantised_files_cannot_hold_is_refused(
     tmp_path: Path, tiny_whisper: Callable[[str], Whisper]
 ) -> None:
@@ -441,6 +461,8 @@ def test_what_quantised_files_cannot_hold_is_refused(
         save_whisper(tmp_path / "out", model)
     model = tiny_whisper("compact")
     quantize(model)
+    with pytest.raises(SpeechError, match="Hugging Face's layout has no place for"):
+        save_whisper(tmp_path / "out", model, layout="hf")
     model.encoder.embed_positions = mx.zeros((40, 64))
     with pytest.raises(SpeechError, match="positions are learned"):
         save_whisper(tmp_path / "out", model)

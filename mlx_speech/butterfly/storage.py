@@ -1,12 +1,14 @@
 """Butterflies in safetensors files: one tensor per stage, the rest in the header.
 
-Tensors: ``stages.0``, ``stages.1``, ... innermost first, as the module holds them;
-``untangle`` of a real transform; ``permutation`` when it is not digit reversal.
+Tensors: ``stages.0``, ``stages.1``, ... innermost first: float32 as the module holds
+them, or the packed integers of a quantised transform (uint8); ``untangle`` of a real
+transform; ``permutation`` when it is not digit reversal.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +17,62 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from mlx_speech.butterfly.factors import digit_reversal
+from mlx_speech.butterfly.quantize import (
+    TARGETS,
+    QuantizedButterflyFFT,
+    StageCode,
+)
 from mlx_speech.butterfly.transform import ButterflyFFT, ButterflyTransform
 from mlx_speech.errors import SpeechError
-from mlx_speech.hub.load import load_safetensors, load_strict, read_metadata
+from mlx_speech.hub.load import (
+    load_safetensors,
+    load_strict,
+    read_metadata,
+    refuse_difference,
+)
 from mlx_speech.hub.save import save_safetensors
+from mlx_speech.nn.polar import SCHEMES, ComplexQuantizer, pack_bits, unpack_bits
 
 KEY = "mlx_speech_butterfly"
-BASE_KEYS = {"n", "radices", "real", "inverse", "norm"}
-KINDS = {"float": {"parameterization", "tied"}}
+BASE_KEYS = ("n", "radices", "real", "inverse", "norm")
+KINDS = {
+    "float": ("parameterization", "tied"),
+    "quantized": ("target", "quantizers", "shapes"),
+}
 
 
 def save_transform(
-    path: str | Path, transform: ButterflyFFT, notes: dict[str, str] | None = None
+    path: str | Path,
+    transform: ButterflyTransform,
+    notes: dict[str, str] | None = None,
 ) -> None:
     """Write a transform to a safetensors file, atomically.
 
     Args:
         path: file to write.
-        transform: parameters are stored in float32.
+        transform: a `ButterflyFFT`, stored in float32, or a quantised one.
         notes: more free text for the header, such as how it was trained.
 
     Raises:
         SpeechError: the file cannot be written.
     """
-    config = _config(transform)
-    arrays = dict(tree_flatten(transform.parameters()))
+    config: dict[str, Any] = {key: getattr(transform, key) for key in BASE_KEYS}
+    if isinstance(transform, QuantizedButterflyFFT):
+        quantizers = [each.quantizer for each in transform.stage_codes]
+        config |= {"kind": "quantized", "target": transform.target}
+        config["quantizers"] = [asdict(each) for each in quantizers]
+        config["shapes"] = [each.shape for each in transform.stage_codes]
+        arrays = {
+            f"stages.{i}": mx.array(pack_bits(np.array(codes), quantizers[i].bits))
+            for i, codes in enumerate(transform.codes)
+        }
+        if transform.real:
+            arrays["untangle"] = transform.untangle
+    else:
+        assert isinstance(transform, ButterflyFFT)
+        config |= {"kind": "float", "tied": transform.tied}
+        config["parameterization"] = transform.parameterization
+        arrays = dict(tree_flatten(transform.parameters()))
     if not np.array_equal(transform.permutation, digit_reversal(transform.radices)):
         arrays["permutation"] = mx.array(transform.permutation)
     save_safetensors(path, arrays, {KEY: json.dumps(config), **(notes or {})})
@@ -53,27 +86,68 @@ def load_transform(path: str | Path) -> ButterflyTransform:
             the header.
     """
     config = _read_config(path)
+    kind = config.pop("kind")
     arrays = load_safetensors(path)
     permutation = arrays.pop("permutation", None)
-    options: dict[str, Any] = {key: config[key] for key in config if key != "kind"}
     if permutation is not None:
-        options["permutation"] = np.array(permutation)
-    transform = ButterflyFFT(options.pop("n"), options.pop("radices"), **options)
+        config["permutation"] = np.array(permutation)
+    if kind == "quantized":
+        return _load_quantized(path, config, arrays)
+    transform = ButterflyFFT(config.pop("n"), config.pop("radices"), **config)
     load_strict(transform, arrays, path)
     return transform
 
 
-def _config(transform: ButterflyFFT) -> dict[str, object]:
-    return {
-        "kind": "float",
-        "n": transform.n,
-        "radices": list(transform.radices),
-        "parameterization": transform.parameterization,
-        "tied": transform.tied,
-        "real": transform.real,
-        "inverse": transform.inverse,
-        "norm": transform.norm,
-    }
+def _load_quantized(
+    path: str | Path, config: dict[str, Any], arrays: dict[str, mx.array]
+) -> QuantizedButterflyFFT:
+    stages = _stage_codes(path, config.pop("quantizers"), config.pop("shapes"))
+    expected = {f"stages.{i}" for i in range(len(stages))}
+    expected |= {"untangle"} if config["real"] else set()
+    refuse_difference(
+        path, sorted(expected - set(arrays)), sorted(set(arrays) - expected)
+    )
+    codes = [
+        mx.array(
+            unpack_bits(
+                np.array(arrays[f"stages.{i}"]), stage.quantizer.bits, stage.shape
+            )
+        )
+        for i, stage in enumerate(stages)
+    ]
+    target = config.pop("target")
+    if target not in TARGETS:
+        raise _mismatch(path, f"its integers stand for `{target}`")
+    transform = QuantizedButterflyFFT(
+        codes, stages, target, arrays.get("untangle"), **config
+    )
+    _check_shapes(path, transform)
+    return transform
+
+
+def _stage_codes(path: str | Path, quantizers: Any, shapes: Any) -> list[StageCode]:
+    names = {field.name for field in fields(ComplexQuantizer)}
+    stages = []
+    for quantizer, shape in zip(quantizers, shapes, strict=False):
+        if set(quantizer) != names or quantizer["scheme"] not in SCHEMES:
+            raise _mismatch(path, "its quantisers are of an unknown form")
+        stages.append(StageCode(ComplexQuantizer(**quantizer), tuple(shape)))
+    return stages
+
+
+def _check_shapes(path: str | Path, transform: QuantizedButterflyFFT) -> None:
+    span = 1
+    shapes = [stage.shape for stage in transform.stage_codes]
+    if len(shapes) != len(transform.radices):
+        raise _mismatch(path, f"{len(shapes)} stages for radices {transform.radices}")
+    for place, (shape, radix) in enumerate(zip(shapes, transform.radices, strict=True)):
+        numbers = (radix - 1,) if transform.target == "twiddles" else (radix, radix)
+        tail = (span, *numbers)
+        span *= radix
+        if shape[1:] != tail or shape[0] not in (1, transform.points // span):
+            raise _mismatch(path, f"stage {place} has the shape {list(shape)}")
+    if transform.real and transform.untangle.shape != (2, transform.bins, 2):
+        raise _mismatch(path, f"`untangle` has the shape {transform.untangle.shape}")
 
 
 def _read_config(path: str | Path) -> dict[str, Any]:

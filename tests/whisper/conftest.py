@@ -18,14 +18,25 @@ from mlx_speech.whisper.model import Whisper
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
 
 
-@pytest.fixture(scope="session")
-def recipe() -> ModuleType:
-    """tests/goldens/whisper_recipe.py as a module."""
-    path = GOLDENS / "whisper_recipe.py"
-    spec = importlib.util.spec_from_file_location("whisper_recipe", path)
+def load_module(name: str) -> ModuleType:
+    """A script of tests/goldens as a module."""
+    spec = importlib.util.spec_from_file_location(name, GOLDENS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def files() -> ModuleType:
+    """tests/goldens/whisper_files.py as a module."""
+    return load_module("whisper_files")
+
+
+@pytest.fixture(scope="session")
+def recipe() -> ModuleType:
+    """tests/goldens/whisper_recipe.py as a module."""
+    module = load_module("whisper_recipe")
     # Models that no golden compares.
     module.SIZES |= {"stored": module.STORED, "compact": module.COMPACT}
     return module
@@ -44,3 +55,19 @@ def tiny_whisper(recipe: ModuleType) -> Callable[[str], Whisper]:
         return model
 
     return make
+
+
+@pytest.fixture
+def hf_folder(tmp_path: Path, recipe: ModuleType, files: ModuleType) -> Path:
+    """A small model in Hugging Face's layout."""
+    return files.write_hf(
+        tmp_path / "hf",
+        recipe.hf_config("distilled"),
+        files.hf_weights(recipe, "distilled"),
+    )
+
+
+@pytest.fixture(scope="session")
+def plain(tiny_whisper: Callable[[str], Whisper]) -> Whisper:
+    """The model of ``hf_folder``."""
+    return tiny_whisper("distilled")

@@ -1,4 +1,6 @@
-"""Make whisper.npz and whisper_openai.pt (torch 2.13, transformers 5.23, whisper 2025).
+"""Make whisper.npz, whisper_openai.pt and whisper_hf.bin.
+
+Versions: torch 2.13, transformers 5.23, openai-whisper 20250625.
 
     python tests/goldens/make_whisper.py
     python tests/goldens/make_whisper.py --check FOLDER NAME
@@ -109,7 +111,7 @@ def gap(a: np.ndarray, b: np.ndarray) -> float:
 
 def make() -> None:
     fields = {}
-    for name in recipe.SIZES:
+    for name in list(recipe.SIZES):
         found = {f"hf/{k}": v for k, v in hf_fields(name).items()}
         if recipe.mlp_sizes(name) == (4 * recipe.SIZES[name]["n_audio_state"],) * 2:
             found |= {f"openai/{k}": v for k, v in openai_fields(name).items()}
@@ -118,12 +120,14 @@ def make() -> None:
         for field, value in found.items():
             fields[f"{name}/{field}"] = recipe.sample(field, value)
     np.savez_compressed(HERE / "whisper.npz", **fields)
+    recipe.SIZES["stored"] = recipe.STORED
     make_openai_file()
+    # What transformers wrote before safetensors: the tied layer is stored too.
+    torch.save(hf_model("stored").half().state_dict(), HERE / "whisper_hf.bin")
 
 
 def make_openai_file() -> None:
     """A checkpoint like OpenAI's, half precision, of a model that fits in a file."""
-    recipe.SIZES["stored"] = recipe.STORED
     arrays = {
         recipe.to_openai_name(key): torch.tensor(value).half()
         for key, value in recipe.state("stored").items()

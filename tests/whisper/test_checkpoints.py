@@ -138,6 +138,15 @@ def test_bfloat16_in_an_npz(
     assert mx.array_equal(loaded, narrow["decoder.token_embedding.weight"])
 
 
+def test_torch_file_of_hugging_face(
+    tmp_path: Path, recipe: ModuleType, files: ModuleType
+) -> None:
+    folder = files.write_hf(tmp_path / "bin", recipe.hf_config("stored"), {})
+    (folder / "model.safetensors").unlink()
+    shutil.copy(GOLDENS / "whisper_hf.bin", folder / "pytorch_model.bin")
+    files.assert_same(load_whisper(folder), load_whisper(OPENAI_FILE))
+
+
 def test_openai_file_of_the_release(
     recipe: ModuleType, tmp_path: Path, files: ModuleType
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
@@ -230,6 +231,43 @@ def test_half_precision_stays_near_and_gives_float32_logits(
     assert logits.dtype == scores.dtype == mx.float32
     tolerance = 0.01 if dtype == mx.float16 else 0.1
     assert relative(logits, small.decode(tokens, windows)) < tolerance
+
+
+def test_gradients_reach_every_parameter_and_are_right(
+    tiny_whisper: Callable[[str], Whisper], recipe: ModuleType
+) -> None:
+    model = tiny_whisper("distilled")
+    mel = mx.array(recipe.mel("distilled"))
+    tokens = mx.array(recipe.tokens("distilled"))
+
+    def loss(model: Whisper) -> mx.array:
+        cross = model.cross_key_values(model.encode(mel))
+        return nn.losses.cross_entropy(
+            model.decode(tokens[:, :-1], cross), tokens[:, 1:], reduction="mean"
+        )
+
+    _, gradients = nn.value_and_grad(model, loss)(model)
+    flat = dict(tree_flatten(gradients))
+    assert flat.keys() == dict(tree_flatten(model.trainable_parameters())).keys()
+    for name in (
+        "encoder.conv1.weight",
+        "encoder.layers.0.self_attn.qkv_proj.bias",
+        "encoder.layers.2.fc1.weight",
+        "decoder.layers.0.encoder_attn.kv_proj.weight",
+        "decoder.embed_tokens.weight",
+        "decoder.embed_positions",
+    ):
+        before = dict(tree_flatten(model.parameters()))[name]
+        direction = flat[name] / mx.linalg.norm(flat[name].reshape(-1))
+        sides = []
+        for step in (-0.01, 0.01):
+            model.load_weights([(name, before + step * direction)], strict=False)
+            sides.append(loss(model).item())
+        model.load_weights([(name, before)], strict=False)
+        slope = (sides[1] - sides[0]) / 0.02
+        expected = mx.linalg.norm(flat[name].reshape(-1)).item()
+        assert slope == pytest.approx(expected, rel=0.03), name
+    assert all(mx.abs(array).max() > 0 for array in flat.values())
 
 
 def test_positions_of_the_encoder_are_not_trained(small: Whisper) -> None:

@@ -22,6 +22,8 @@ Examples:
     mlx-speech bench train --shapes demo --json
 
     mlx-speech bench voice --voice runs/demo --data held-out/
+
+    mlx-speech bench fft
 """
 
 app = typer.Typer(no_args_is_help=True)
@@ -183,3 +185,55 @@ def bench_voice(
         f"{score.nearest} of {score.sentences} sentences are nearest to their own "
         "recording"
     )
+
+
+@app.command(
+    "fft",
+    epilog="Example: `mlx-speech bench fft --full`. Half a minute on a CPU; `--full` "
+    "takes some minutes.",
+)
+def bench_fft(
+    full: Annotated[
+        bool, typer.Option("--full", help="Joint training beyond 64 points too.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """How exactly the learned FFT is found, quantised and computed.
+
+    Every error stands between what it is without training and what it may be at most;
+    seconds are processor time. Exit code 1 when a limit is missed.
+    """
+    from mlx_speech.bench.butterfly import figures, measure
+
+    jobs = figures(full)
+    found = []
+    with counting("measuring") as advance:
+        for done, figure in enumerate(measure(jobs)):
+            found.append(figure)
+            advance(done + 1, len(jobs))
+    if as_json:
+        rows = [asdict(each) | {"met": each.met} for each in found]
+        print(json.dumps(rows, indent=2))
+    else:
+        print_rows(
+            ["what", "case", "before", "error", "limit", "steps", "vectors", "CPU s"],
+            [
+                [
+                    each.what,
+                    each.case,
+                    "" if each.untrained is None else f"{each.untrained:.2g}",
+                    f"{each.error:.2g}",
+                    "" if each.limit is None else f"{each.limit:.2g}",
+                    str(each.steps or ""),
+                    str(each.vectors or ""),
+                    f"{each.seconds:.2f}" if each.seconds else "",
+                ]
+                for each in found
+            ],
+        )
+    missed = [each for each in found if not each.met]
+    if missed:
+        raise SpeechError(
+            f"{len(missed)} of {len(found)} figures are beyond their limit, first: "
+            f"{missed[0].what}, {missed[0].case}"
+        )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mlx_speech.cli import bench, check_data, convert, doctor, speak, train_vits
+from mlx_speech.cli import bench, check_data, convert, doctor, fft, speak, train_vits
 from mlx_speech.cli.console import print_error
 from mlx_speech.errors import SpeechError
 
@@ -75,6 +75,12 @@ app.command(
     "train-vits", epilog=train_vits.EXAMPLES, context_settings=train_vits.CONTEXT
 )(train_vits.train_vits)
 app.command("speak", epilog=speak.EXAMPLES)(speak.speak)
+app.add_typer(
+    fft.app,
+    name="fft",
+    help="Find, quantise, judge and export a learned Fourier transform.",
+    epilog=fft.EXAMPLES,
+)
 app.command("convert", epilog=convert.EXAMPLES)(convert.convert)
 app.add_typer(
     bench.app,

@@ -9,8 +9,6 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlx_speech.butterfly.factors import haar_stages, roots_of_unity
-
 
 @dataclass(frozen=True)
 class TransformError:
@@ -47,26 +45,3 @@ def exact_function(
     function = getattr(np.fft, name)
     dtype = np.float64 if real and not inverse else np.complex128
     return lambda x: function(np.asarray(x, dtype=dtype), n, norm=norm)
-
-
-def exact_untangling(n: int, inverse: bool) -> np.ndarray:
-    """Weights that untangle even and odd samples' spectra, complex128 [2, bins]."""
-    turn = 1j * roots_of_unity(np.arange(n // 2 + 1), n, inverse)
-    first, second = (1 - turn) / 2, (1 + turn) / 2
-    return np.stack([second, first] if inverse else [first, second])
-
-
-def random_untangling(n: int, draw: np.random.Generator) -> np.ndarray:
-    """Random weights of the same structure: each pair of mirrored bins is unitary.
-
-    Returns:
-        complex128 [2, bins]
-    """
-    points = n // 2
-    weights = np.empty((2, points + 1), dtype=np.complex128)
-    for k in range(points // 2 + 1):
-        block = haar_stages((2,), True, draw)[0][0, 0]
-        weights[:, k] = block[0]
-        # Of the mirrored bin, the conjugate signal comes first.
-        weights[:, points - k] = block[1, ::-1].conj()
-    return weights

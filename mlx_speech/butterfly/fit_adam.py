@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import ceil, log2
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -39,7 +38,7 @@ class AdamSettings:
     """Settings of `fit_adam`.
 
     Attributes:
-        steps: the most steps; None: by n, see `default_steps`.
+        steps: the most steps; None: see `default_steps`.
         learning_rate: None: by parameterization.
         batch_size: fresh questions per step.
         fixed_vectors: 0, or ask this many once and use them in every step.
@@ -57,9 +56,10 @@ class AdamSettings:
     seed: int = 0
 
 
-def default_steps(n: int) -> int:
-    """Steps within which random ``full`` blocks become the DFT of n points."""
-    return max(500, 50 * ceil(2 * log2(n) - 4))
+def default_steps(transform: ButterflyFFT) -> int:
+    """Steps that random ``full`` blocks need to become the DFT: by stages."""
+    depth = len(transform.radices) + transform.real
+    return max(500, 100 * (depth - 2) + 100 * (depth > 10))
 
 
 def fit_adam(
@@ -83,7 +83,7 @@ def fit_adam(
     settings = settings or AdamSettings()
     teacher = teacher or dft_teacher(transform)
     started = time.process_time()
-    steps = settings.steps or default_steps(transform.n)
+    steps = settings.steps or default_steps(transform)
     rate = settings.learning_rate or LEARNING_RATES[transform.parameterization]
     optimizer = optim.Adam(
         _schedule(rate, steps, settings.final_share),

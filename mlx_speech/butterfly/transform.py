@@ -26,8 +26,6 @@ from mlx_speech.butterfly.exact import (
     FusedFFT,
     TransformError,
     exact_function,
-    exact_untangling,
-    random_untangling,
 )
 from mlx_speech.butterfly.factors import (
     checked_radices,
@@ -40,6 +38,14 @@ from mlx_speech.butterfly.parameters import (
     initial_parameters,
     stage_weight,
     to_pairs,
+)
+from mlx_speech.butterfly.real import (
+    exact_untangling,
+    pack,
+    random_untangling,
+    tangle,
+    unpack,
+    untangle,
 )
 from mlx_speech.errors import SpeechError
 
@@ -143,9 +149,9 @@ class ButterflyTransform(nn.Module):
         if not self.real:
             y_nb = self._stages(x_nb.astype(mx.complex64))
         elif self.inverse:
-            y_nb = _unpack(self._stages(self._tangle(x_nb.astype(mx.complex64))))
+            y_nb = unpack(self._stages(tangle(x_nb, self.untangling())))
         else:
-            y_nb = self._untangle(self._stages(_pack(x_nb)))
+            y_nb = untangle(self._stages(pack(x_nb)), self.untangling())
         return y_nb.T.reshape(*x.shape[:-1], -1)
 
     def matrix(self) -> np.ndarray:
@@ -203,27 +209,16 @@ class ButterflyTransform(nn.Module):
             span, radix = weight.shape[1], weight.shape[-1]
             groups = y_nb.reshape(-1, radix, span, batch).transpose(0, 2, 1, 3)
             y_nb = (weight @ groups).transpose(0, 2, 1, 3).reshape(self.points, batch)
-        return y_nb * self._scale()
+        return y_nb * self.scale
 
-    def _scale(self) -> float:
+    @property
+    def scale(self) -> float:
+        """What the result of the stages is multiplied by."""
         # The stages of the DFT are unitary.
         scale = self.points**0.5 if self.norm == "backward" else 1.0
         if self.norm == "ortho" and self.real:
             scale = 0.5**0.5
         return 1 / scale if self.inverse else scale
-
-    def _untangle(self, z_nb: mx.array) -> mx.array:
-        ahead, behind = _both_ways(z_nb)
-        weights = self.untangling()[..., None]
-        return weights[0] * ahead + weights[1] * mx.conj(behind)
-
-    def _tangle(self, x_nb: mx.array) -> mx.array:
-        # As numpy: the imaginary parts of the two outermost bins carry no signal.
-        edge = mx.real(x_nb[:1]), mx.real(x_nb[-1:])
-        x_nb = mx.concatenate([edge[0], x_nb[1:-1], edge[1]])
-        weights = self.untangling()[..., None]
-        z_nb = weights[0] * x_nb + weights[1] * mx.conj(x_nb[::-1])
-        return z_nb[:-1]
 
 
 class ButterflyFFT(ButterflyTransform):
@@ -371,22 +366,13 @@ class MonarchFFT(ButterflyFFT):
         super().__init__(n, monarch_radices(points), **options)  # type: ignore[arg-type]
 
 
+def stage_bytes(transform: ButterflyFFT) -> int:
+    """Bytes of the stages in a file, float32."""
+    return sum(stage.nbytes for stage in transform.stages)
+
+
 def count_parameters(transform: nn.Module) -> int:
     """Real numbers that training may change."""
     return sum(
         array.size for array in dict(tree_flatten(transform.parameters())).values()
     )
-
-
-def _pack(x_nb: mx.array) -> mx.array:
-    return x_nb[0::2] + x_nb[1::2] * mx.array(1j, dtype=mx.complex64)
-
-
-def _unpack(z_nb: mx.array) -> mx.array:
-    pairs = mx.stack([mx.real(z_nb), mx.imag(z_nb)], axis=1)
-    return pairs.reshape(-1, z_nb.shape[-1])
-
-
-def _both_ways(z_nb: mx.array) -> tuple[mx.array, mx.array]:
-    around = mx.concatenate([z_nb, z_nb[:1]])
-    return around, around[::-1]

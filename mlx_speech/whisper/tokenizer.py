@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from mlx_speech.errors import SpeechError
-from mlx_speech.whisper.languages import SPACELESS_LANGUAGES, language_code
+from mlx_speech.whisper.languages import (
+    LANGUAGES,
+    SPACELESS_LANGUAGES,
+    language_code,
+)
 from mlx_speech.whisper.vocabulary import SpecialTokens, Vocabulary, openai_vocabulary
 
 TASKS = ("transcribe", "translate")
@@ -77,7 +81,7 @@ class Tokenizer:
         if code not in self.special.languages:
             known = ", ".join(self.special.languages)
             raise SpeechError(
-                f"this model does not know the language {language!r}",
+                f"this model does not know {LANGUAGES[code]} ({code})",
                 f"choose a larger model, or one of: {known}",
             )
         return self.special.languages[code]

@@ -1,0 +1,247 @@
+"""Transcripts of single windows, by OpenAI's rules.
+
+Radford et al. 2022. One pass of the encoder serves everything that is asked of a
+window: ``encode_windows`` makes it, and language detection and decoding at any number
+of temperatures take what it made.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_speech.errors import SpeechError
+from mlx_speech.whisper.beam import search_beams
+from mlx_speech.whisper.decoding_options import (
+    LANGUAGE_TASK,
+    DecodingOptions,
+    DecodingResult,
+)
+from mlx_speech.whisper.languages import language_code
+from mlx_speech.whisper.logit_rules import LogitRules, log_sum_exp
+from mlx_speech.whisper.model import CrossKeyValues, Whisper
+from mlx_speech.whisper.prompts import initial_tokens, suppressed_tokens
+from mlx_speech.whisper.sampling import Sampler, sample_tokens
+from mlx_speech.whisper.token_decoder import Candidate, TokenDecoder
+from mlx_speech.whisper.tokenizer import Tokenizer
+from mlx_speech.whisper.vocabulary import openai_vocabulary, read_vocabulary
+
+# A position of the encoder is two frames of 10 ms; times are counted in these.
+SECONDS_PER_TIMESTAMP = 0.02
+
+
+@dataclass(frozen=True)
+class EncodedWindows:
+    """Windows that went through the encoder.
+
+    Args:
+        features: [windows, positions, channels].
+        cross: the keys and values that the decoder reads.
+    """
+
+    features: mx.array
+    cross: CrossKeyValues
+
+
+def tokenizer_of(model: Whisper) -> Tokenizer:
+    """Return the tokenizer of a model: its folder's own, or OpenAI's.
+
+    Raises:
+        SpeechError: its folder has none, and its size is none of OpenAI's; or its
+            folder's does not fit.
+    """
+    own = read_vocabulary(model.folder) if model.folder is not None else None
+    if own is not None and own.size > model.config.n_vocab:
+        raise SpeechError(
+            f"the vocabulary in {model.folder} has {own.size} tokens, the model"
+            f" {model.config.n_vocab}",
+            "use the files that came with the weights",
+        )
+    return Tokenizer(own or openai_vocabulary(model.config.n_vocab))
+
+
+def encode_windows(model: Whisper, audio: mx.array | EncodedWindows) -> EncodedWindows:
+    """Encode windows, unless that has been done.
+
+    Args:
+        model: the model.
+        audio: log-mel [windows, frames, n_mels], features [windows, positions,
+            channels], either of them without the first axis for one window, or what
+            this function returned.
+    """
+    if isinstance(audio, EncodedWindows):
+        return audio
+    if audio.ndim == 2:
+        audio = audio[None]
+    config = model.config
+    encoded = audio.shape[1:] == (config.n_audio_ctx, config.n_audio_state)
+    features = audio if encoded else model.encode(audio)
+    return EncodedWindows(features, model.cross_key_values(features))
+
+
+def detect_language(
+    model: Whisper,
+    audio: mx.array | EncodedWindows,
+    tokenizer: Tokenizer | None = None,
+) -> list[dict[str, float]]:
+    """Find how probable each language is, for each window.
+
+    Args:
+        model: the model.
+        audio: as ``encode_windows`` takes it.
+        tokenizer: the model's, to save looking for it.
+
+    Returns:
+        Codes to probabilities, which add up to 1.
+
+    Raises:
+        SpeechError: an English-only model.
+    """
+    tokenizer = tokenizer or tokenizer_of(model)
+    if not tokenizer.multilingual:
+        raise SpeechError(
+            "an English-only model cannot tell languages apart",
+            "use a multilingual model, or give the language",
+        )
+    windows = encode_windows(model, audio)
+    start = mx.full((windows.features.shape[0], 1), tokenizer.special.sot, mx.int32)
+    logits = model.decode(start, windows.cross)[:, 0].astype(mx.float32)
+    ids = mx.array(list(tokenizer.special.languages.values()))
+    probabilities = np.array(mx.softmax(logits[:, ids], axis=-1))
+    codes = list(tokenizer.special.languages)
+    return [dict(zip(codes, row.tolist(), strict=True)) for row in probabilities]
+
+
+def decode(
+    model: Whisper,
+    audio: mx.array | EncodedWindows,
+    options: DecodingOptions | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    sampler: Sampler = mx.random.categorical,
+    **changes: Any,
+) -> list[DecodingResult]:
+    """Decode windows.
+
+    Args:
+        model: the model.
+        audio: as ``encode_windows`` takes it.
+        options: what to decode and how.
+        tokenizer: the model's, to save looking for it.
+        sampler: draws tokens at temperatures above 0.
+        changes: options that replace those of ``options``.
+
+    Returns:
+        One result per window.
+
+    Raises:
+        SpeechError: options that contradict each other or do not fit the model.
+    """
+    options = replace(options or DecodingOptions(), **changes)
+    tokenizer = tokenizer or tokenizer_of(model)
+    windows = encode_windows(model, audio)
+    count = windows.features.shape[0]
+    languages, probabilities = _languages(model, windows, options, tokenizer)
+    if options.task == LANGUAGE_TASK:
+        return [
+            DecodingResult(windows.features[i], languages[i], probabilities[i])
+            for i in range(count)
+        ]
+
+    n_ctx = model.config.n_text_ctx
+    sample_len = options.sample_len or n_ctx // 2
+    prompts = [
+        initial_tokens(tokenizer, options, language, n_ctx, sample_len)
+        for language in languages
+    ]
+    length = len(prompts[0])
+    if length > n_ctx:
+        raise SpeechError(
+            f"the prompt and prefix take {length} tokens, and the model holds {n_ctx}",
+            "shorten the prefix",
+        )
+    rules = LogitRules(
+        tokenizer,
+        model.config.n_vocab,
+        suppressed_tokens(tokenizer, options.suppress_tokens),
+        options.suppress_blank,
+        not options.without_timestamps,
+        round(options.max_initial_timestamp / SECONDS_PER_TIMESTAMP)
+        if options.max_initial_timestamp
+        else None,
+    )
+    sot_index = prompts[0].index(tokenizer.special.sot)
+    decoder = TokenDecoder(
+        model,
+        windows.cross,
+        prompts,
+        sot_index,
+        options.beam_size or options.best_of or 1,
+        # The last token that is sampled is not fed again: it may be one too many.
+        min(sample_len, n_ctx + 1 - length),
+    )
+    silence = mx.exp(
+        decoder.sot_logits[:, tokenizer.special.no_speech]
+        - log_sum_exp(decoder.sot_logits)
+    )
+    if options.beam_size is not None:
+        found = search_beams(decoder, rules, options.patience or 1.0)
+    else:
+        found = sample_tokens(decoder, rules, options.temperature, sampler)
+    results = []
+    for i, no_speech_prob in enumerate(np.array(silence).tolist()):
+        best = rank(found[i], options.length_penalty)
+        text = tokenizer.decode(best.tokens).strip()
+        results.append(
+            DecodingResult(
+                audio_features=windows.features[i],
+                language=languages[i],
+                language_probs=probabilities[i],
+                tokens=list(best.tokens),
+                text=text,
+                avg_logprob=best.sum_logprob / (len(best.tokens) + 1),
+                no_speech_prob=no_speech_prob,
+                temperature=options.temperature,
+                compression_ratio=compression_ratio(text),
+            )
+        )
+    return results
+
+
+def rank(candidates: Sequence[Candidate], length_penalty: float | None) -> Candidate:
+    """Choose the candidate of the highest score, the first among equals."""
+
+    def score(candidate: Candidate) -> float:
+        # A transcript of nothing is scored as one token: its end.
+        length = len(candidate.tokens)
+        if length_penalty is None:
+            return candidate.sum_logprob / max(length, 1)
+        return candidate.sum_logprob / ((5 + length) / 6) ** length_penalty
+
+    return max(candidates, key=score)
+
+
+def compression_ratio(text: str) -> float:
+    """Bytes of the text over its bytes when zlib has packed them."""
+    data = text.encode("utf-8")
+    return len(data) / len(zlib.compress(data))
+
+
+def _languages(
+    model: Whisper,
+    windows: EncodedWindows,
+    options: DecodingOptions,
+    tokenizer: Tokenizer,
+) -> tuple[list[str], list[dict[str, float] | None]]:
+    """The language of each window, and the probabilities when it was detected."""
+    count = windows.features.shape[0]
+    given = language_code(options.language) if options.language is not None else None
+    if options.task == LANGUAGE_TASK or (given is None and tokenizer.multilingual):
+        detected = detect_language(model, windows, tokenizer)
+        return [max(row, key=row.__getitem__) for row in detected], list(detected)
+    return [given or "en"] * count, [None] * count

@@ -31,6 +31,7 @@ from mlx_speech.hub.load import (
 from mlx_speech.hub.save import cast_floats, save_safetensors
 from mlx_speech.hub.torch_pickle import load_torch_checkpoint
 from mlx_speech.nn.conv import current_device
+from mlx_speech.nn.projections import fuse, split
 from mlx_speech.nn.quantized import quantized_layers, use_quantized_layers
 from mlx_speech.nn.speech_encoder import sinusoids
 from mlx_speech.whisper.alignment_heads import published_heads
@@ -38,8 +39,6 @@ from mlx_speech.whisper.config import WhisperConfig
 from mlx_speech.whisper.layouts import (
     CONVOLUTION,
     find_dialect,
-    fuse,
-    split,
     to_hf_names,
     to_mlx_names,
 )
@@ -87,6 +86,8 @@ def load_whisper(path: str | Path, dtype: mx.Dtype | None = None) -> Whisper:
         heads = np.array(arrays.pop("alignment_heads")).reshape(-1, 2).tolist()
         config = config.with_alignment_heads(heads)
     weights = fuse(to_hf_names(arrays, dialect), config.n_audio_state)
+    # The parts are freed as soon as they are fused.
+    del arrays
     if dialect == "mlx" and "encoder.embed_positions" not in weights:
         table = sinusoids(config.n_audio_ctx, config.n_audio_state)
         weights["encoder.embed_positions"] = table

@@ -1,9 +1,8 @@
-"""The three spellings of a Whisper checkpoint, and ours.
+"""The three spellings of a Whisper checkpoint.
 
-Everything goes through Hugging Face's names: from another dialect to those, then the
-projections are fused for our modules; and back. Which array is which stands here as
-rules on names. Convolutions are [out, in, taps] in PyTorch's files and [out, taps, in]
-in ours and in those of mlx-community.
+All go through Hugging Face's names, from which `nn.projections` fuses for our modules
+and to which it splits. Which array is which stands here as rules on names. Convolutions
+are [out, in, taps] in PyTorch's files, [out, taps, in] in ours and in mlx-community's.
 """
 
 from __future__ import annotations
@@ -15,7 +14,16 @@ from typing import Literal
 import mlx.core as mx
 
 from mlx_speech.errors import SpeechError
-from mlx_speech.nn.quantized import quantization_layout
+from mlx_speech.nn.projections import fuse
+
+__all__ = [
+    "CONVOLUTION",
+    "find_dialect",
+    "fuse",
+    "split",
+    "to_hf_names",
+    "to_mlx_names",
+]
 
 Dialect = Literal["hf", "openai", "mlx"]
 Arrays = Mapping[str, mx.array]
@@ -50,14 +58,6 @@ _FROM_HF = {theirs: ours for ours, theirs in _PARTS if ours not in ("ln", "ln_po
 _OPENAI_MLP = re.compile(r"\.mlp\.([02])\.")
 
 CONVOLUTION = re.compile(r"encoder\.conv[12]\.weight")
-POSITIONS = re.compile(r"(?:en|de)coder\.embed_positions")
-# Projections that our modules have as one: attention -> name -> parts in order.
-FUSED = {
-    "self_attn": ("qkv_proj", ("q_proj", "k_proj", "v_proj")),
-    "encoder_attn": ("kv_proj", ("k_proj", "v_proj")),
-}
-_PART = re.compile(r"(.*\.(self_attn|encoder_attn))\.([qkv]_proj)\.(\w+)")
-_WHOLE = re.compile(r"(.*\.(self_attn|encoder_attn))\.(qkv_proj|kv_proj)\.(\w+)")
 
 
 def find_dialect(names: Sequence[str], source: str) -> Dialect:
@@ -108,94 +108,3 @@ def to_mlx_names(arrays: Arrays) -> dict[str, mx.array]:
         parts = name.split(".")
         found[".".join(_FROM_HF.get(part, part) for part in parts)] = array
     return found
-
-
-def fuse(arrays: Arrays, channels: int) -> dict[str, mx.array]:
-    """Our parameters from arrays under Hugging Face's names.
-
-    Args:
-        arrays: what :func:`to_hf_names` gives. Projections may be quantised.
-        channels: of the model.
-
-    Raises:
-        SpeechError: a quantised projection whose shapes make no sense.
-    """
-    found: dict[str, mx.array] = {}
-    groups: dict[str, dict[str, dict[str, mx.array]]] = {}
-    for name, array in arrays.items():
-        match = _PART.fullmatch(name)
-        if match and match[3] in FUSED[match[2]][1]:
-            groups.setdefault(match[1], {}).setdefault(match[3], {})[match[4]] = array
-        elif POSITIONS.match(name):
-            found[name.removesuffix(".weight")] = array
-        else:
-            found[name] = array
-    for attention, entries in groups.items():
-        whole, parts = FUSED[attention.rpartition(".")[2]]
-        if any("weight" not in entries.get(part, {}) for part in parts):
-            # Left as they are, so that strict loading names what is missing.
-            for part, leaves in entries.items():
-                found |= {f"{attention}.{part}.{leaf}": a for leaf, a in leaves.items()}
-            continue
-        ordered = [(f"{attention}.{part}", entries[part]) for part in parts]
-        for leaf, array in _fuse_projections(ordered, channels).items():
-            found[f"{attention}.{whole}.{leaf}"] = array
-    return found
-
-
-def split(arrays: Arrays) -> dict[str, mx.array]:
-    """The inverse of :func:`fuse`, without biases of keys, which have no effect."""
-    found: dict[str, mx.array] = {}
-    for name, array in arrays.items():
-        match = _WHOLE.fullmatch(name)
-        if match:
-            parts = FUSED[match[2]][1]
-            pieces = mx.split(array, len(parts), axis=0)
-            for part, piece in zip(parts, pieces, strict=True):
-                if (part, match[4]) != ("k_proj", "bias"):
-                    found[f"{match[1]}.{part}.{match[4]}"] = piece
-        elif POSITIONS.fullmatch(name):
-            found[f"{name}.weight"] = array
-        else:
-            found[name] = array
-    return found
-
-
-def _fuse_projections(
-    parts: Sequence[tuple[str, dict[str, mx.array]]], channels: int
-) -> dict[str, mx.array]:
-    """Leaves of one projection from those of several (name, leaves), rows in order."""
-    layouts = {
-        quantization_layout(name, leaves["weight"], leaves["scales"], channels)
-        if "scales" in leaves
-        else None
-        for name, leaves in parts
-    }
-    if len(layouts) > 1:
-        # Mixed precisions cannot share a matrix of integers.
-        parts = [(name, _unpacked(name, leaves, channels)) for name, leaves in parts]
-    common = set.intersection(*(set(leaves) for _, leaves in parts)) - {"bias"}
-    fused = {leaf: mx.concatenate([p[leaf] for _, p in parts]) for leaf in common}
-    if any("bias" in leaves for _, leaves in parts):
-        like = next(leaves["bias"] for _, leaves in parts if "bias" in leaves)
-        biases = [
-            leaves.get("bias", mx.zeros(leaves["weight"].shape[:1], like.dtype))
-            for _, leaves in parts
-        ]
-        fused["bias"] = mx.concatenate(biases)
-    return fused
-
-
-def _unpacked(
-    name: str, leaves: dict[str, mx.array], channels: int
-) -> dict[str, mx.array]:
-    if "scales" not in leaves:
-        return leaves
-    bits, group_size = quantization_layout(
-        name, leaves["weight"], leaves["scales"], channels
-    )
-    weight = mx.dequantize(
-        leaves["weight"], leaves["scales"], leaves.get("biases"), group_size, bits
-    )
-    kept = {"bias": leaves["bias"]} if "bias" in leaves else {}
-    return kept | {"weight": weight}

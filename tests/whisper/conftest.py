@@ -11,8 +11,9 @@ import mlx.core as mx
 import pytest
 
 from mlx_speech.hub.load import load_strict
+from mlx_speech.nn.projections import fuse
 from mlx_speech.whisper.config import WhisperConfig
-from mlx_speech.whisper.layouts import fuse, to_hf_names
+from mlx_speech.whisper.layouts import to_hf_names
 from mlx_speech.whisper.model import Whisper
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"

@@ -20,7 +20,6 @@ __all__ = [
     "CONVOLUTION",
     "find_dialect",
     "fuse",
-    "split",
     "to_hf_names",
     "to_mlx_names",
 ]

@@ -97,9 +97,7 @@ def figures(full: bool = False) -> list[Measure]:
         for n, bits in ((128, 8), (512, 8), (400, 9), (1024, 9), (2048, 10))
     ]
     jobs += [partial(_gaussian, *case) for case in _gaussian_cases()]
-    jobs += [
-        partial(_modulus_one, *case) for case in ((8, 8e-3), (12, 5e-4), (16, 4e-5))
-    ]
+    jobs += [partial(_modulus_one, *case) for case in MODULUS_ONE]
     jobs += [partial(_float_pairs, n) for n in (400, 1024, 4096)]
     return jobs
 

@@ -39,6 +39,24 @@ KINDS = {
     "float": ("parameterization", "tied"),
     "quantized": ("target", "quantizers", "shapes"),
 }
+TYPES: dict[str, type] = {
+    "n": int,
+    "radices": list,
+    "real": bool,
+    "inverse": bool,
+    "norm": str,
+    "parameterization": str,
+    "tied": bool,
+    "target": str,
+    "quantizers": list,
+    "shapes": list,
+    "scheme": str,
+    "bits": int,
+    "phase_bits": int,
+    "levels": int,
+    "step": float,
+    "scale": float,
+}
 
 
 def save_transform(
@@ -129,8 +147,12 @@ def _stage_codes(path: str | Path, quantizers: Any, shapes: Any) -> list[StageCo
     names = {field.name for field in fields(ComplexQuantizer)}
     stages = []
     for quantizer, shape in zip(quantizers, shapes, strict=False):
-        if set(quantizer) != names or quantizer["scheme"] not in SCHEMES:
+        known = isinstance(quantizer, dict) and set(quantizer) == names
+        if not known or quantizer["scheme"] not in SCHEMES:
             raise _mismatch(path, "its quantisers are of an unknown form")
+        _check_types(path, quantizer)
+        if not isinstance(shape, list) or not all(type(size) is int for size in shape):
+            raise _mismatch(path, f"a stage has the shape {shape!r}")
         stages.append(StageCode(ComplexQuantizer(**quantizer), tuple(shape)))
     return stages
 
@@ -167,7 +189,16 @@ def _read_config(path: str | Path) -> dict[str, Any]:
     if set(config) != expected:
         odd = ", ".join(sorted(set(config) ^ expected))
         raise _mismatch(path, f"its description lacks or adds {odd}")
+    _check_types(path, config)
+    if not all(type(radix) is int for radix in config["radices"]):
+        raise _mismatch(path, "its radices are no integers")
     return config
+
+
+def _check_types(path: str | Path, values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        if key in TYPES and type(value) is not TYPES[key]:
+            raise _mismatch(path, f"`{key}` is {value!r}")
 
 
 def _mismatch(path: str | Path, why: str) -> SpeechError:

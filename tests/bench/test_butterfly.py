@@ -13,13 +13,10 @@ from mlx_speech.butterfly import ButterflyFFT
 
 
 def test_small_figures_are_met_and_beat_their_baselines() -> None:
-    jobs = [
-        job
-        for job in figures()
-        if not {1024, 2048, 960, 512} & set(getattr(job, "args", ()))
-    ]
+    slow = {480, 512, 960, 1024, 2048, 4096}
+    jobs = [job for job in figures() if not slow & set(getattr(job, "args", ()))]
     found = list(measure(jobs))
-    assert len(found) > 20
+    assert len(found) > 15
     for figure in found:
         assert figure.met, figure
         if figure.untrained is not None:

@@ -137,6 +137,8 @@ def test_files_that_do_not_fit_their_header_are_refused(tmp_path: Path) -> None:
         ({"shapes": [[9]] * 4}, "do not hold 9 codes"),
         ({"real": True}, "1 keys missing"),
         ({"quantizers": [{}] * 4}, "an unknown form"),
+        ({"shapes": [["1", 1, 1]] * 4}, "a stage has the shape"),
+        ({"quantizers": 4}, "`quantizers` is 4"),
     ]:
         save_safetensors(path, arrays, {KEY: json.dumps(config | changes)})
         with pytest.raises(SpeechError, match=message):

@@ -200,3 +200,15 @@ def test_wrong_inputs_are_refused() -> None:
         ButterflyFFT(16, real=True)(mx.zeros((16,), dtype=mx.complex64))
     with pytest.raises(SpeechError, match="n = 13 is prime"):
         MonarchFFT(13)
+
+
+def test_a_butterfly_stands_in_the_front_end_in_place_of_rfft() -> None:
+    from mlx_speech.audio import MelSpec, log_mel
+
+    spec = MelSpec.preset("whisper-80")
+    x = mx.array(0.1 * complex_noise(8000).real)
+    expected = log_mel(x, spec)
+    exact = log_mel(x, spec, rfft=ButterflyFFT(spec.n_fft, real=True))
+    assert mx.max(mx.abs(exact - expected)).item() < 1e-4
+    other = log_mel(x, spec, rfft=ButterflyFFT(spec.n_fft, real=True, init="haar"))
+    assert mx.max(mx.abs(other - expected)).item() > 0.1

@@ -16,7 +16,6 @@ import numpy as np
 
 from mlx_speech.butterfly import ButterflyFFT, double_float_fft, quantize
 from mlx_speech.butterfly.canonical import canonical_stages
-from mlx_speech.butterfly.exact import FusedFFT
 from mlx_speech.butterfly.factors import (
     apply_stages,
     digit_reversal,
@@ -99,6 +98,7 @@ def figures(full: bool = False) -> list[Measure]:
     jobs += [partial(_gaussian, *case) for case in _gaussian_cases()]
     jobs += [partial(_modulus_one, *case) for case in MODULUS_ONE]
     jobs += [partial(_float_pairs, n) for n in (400, 1024, 4096)]
+    jobs += [partial(_fused, n) for n in (1024, 2048)]
     return jobs
 
 
@@ -322,25 +322,48 @@ def _float_pairs(n: int) -> ButterflyFigure:
     )
 
 
+def _fused(n: int) -> ButterflyFigure:
+    transform = ButterflyFFT(n, real=True)
+    own, _ = transform_times(transform, 1000, repeats=1)
+    fused, native = transform_times(transform, 1000, 20, transform.fuse())
+    return ButterflyFigure(
+        "fused: time over that of mx.fft.rfft (before: unfused)",
+        f"n {n}",
+        own / native,
+        fused / native,
+        1.2,
+    )
+
+
 def transform_times(
-    transform: ButterflyTransform, frames: int, repeats: int = 5
+    transform: ButterflyTransform,
+    frames: int,
+    repeats: int = 5,
+    fused: Callable[[mx.array], mx.array] | None = None,
 ) -> tuple[float, float]:
     """Processor seconds of a transform and of MLX's own, the best of several runs.
 
     Args:
         transform: complex or real, forward or inverse.
         frames: signals per run.
-        repeats: runs of each, in turns.
+        repeats: runs of each, in turns, after one that is not counted.
+        fused: timed in place of the transform.
     """
     own = transform.bins if transform.inverse else transform.n
     x = mx.random.normal((frames, own), key=mx.random.key(0))
     if not transform.real or transform.inverse:
         x = x.astype(mx.complex64)
-    native = FusedFFT(transform.n, transform.real, transform.inverse, transform.norm)
-    best = [float("inf"), float("inf")]
+    name = ("i" if transform.inverse else "") + ("r" if transform.real else "") + "fft"
+    native = partial(getattr(mx.fft, name), n=transform.n, norm=transform.norm)
+    functions: list[Callable[[mx.array], mx.array]] = [
+        # A module without parameters is an empty dictionary, and so false.
+        transform if fused is None else fused,
+        native,
+    ]
+    seconds: list[list[float]] = [[], []]
     for _ in range(repeats + 1):
-        for place, function in enumerate((transform, native)):
+        for taken, function in zip(seconds, functions, strict=True):
             started = time.process_time()
             mx.eval(function(x))
-            best[place] = min(best[place], time.process_time() - started)
-    return best[0], best[1]
+            taken.append(time.process_time() - started)
+    return min(seconds[0][1:]), min(seconds[1][1:])

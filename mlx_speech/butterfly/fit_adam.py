@@ -81,7 +81,8 @@ def fit_adam(
             the training diverged.
     """
     settings = settings or AdamSettings()
-    teacher = teacher or dft_teacher(transform)
+    # `or` would drop a teacher that is a module without parameters: an empty dict.
+    teacher = dft_teacher(transform) if teacher is None else teacher
     started = time.process_time()
     steps = settings.steps or default_steps(transform)
     rate = settings.learning_rate or LEARNING_RATES[transform.parameterization]

@@ -62,7 +62,8 @@ def fit_hierarchical(
         raise SpeechError(
             "`hierarchical` fits `full` untied stages", "make the transform with these"
         )
-    teacher = teacher or dft_teacher(transform)
+    # `or` would drop a teacher that is a module without parameters: an empty dict.
+    teacher = dft_teacher(transform) if teacher is None else teacher
     started = time.process_time()
     n = transform.n
     matrix = ask_matrix(teacher, n, vectors, seed)

@@ -66,7 +66,8 @@ def fit_layerwise(
     check_choice("solver", solver, SOLVERS)
     require_complex(transform, "layerwise")
     _check(transform, probes)
-    teacher = teacher or dft_teacher(transform)
+    # `or` would drop a teacher that is a module without parameters: an empty dict.
+    teacher = dft_teacher(transform) if teacher is None else teacher
     started = time.process_time()
     draw = np.random.default_rng(seed)
     scale = float(transform.exact(np.eye(1, transform.n))[0, 0].real) * transform.n**0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import mlx.nn as nn
 import numpy as np
 import pytest
 
@@ -167,6 +168,20 @@ def test_what_is_no_butterfly_is_refused() -> None:
         find_permutation(np.eye(12))
     with pytest.raises(SpeechError, match="NaN"):
         find_permutation(np.full((8, 8), np.nan))
+
+
+def test_a_module_can_be_the_teacher() -> None:
+    class Reversal(nn.Module):
+        """No parameters: an empty dictionary to Python, and so false."""
+
+        def __call__(self, x: np.ndarray) -> np.ndarray:
+            return x[:, ::-1]
+
+    for fit in (fit_hierarchical, fit_layerwise, fit_adam):
+        transform = haar(8)
+        losses = fit(transform, Reversal()).losses
+        assert transform.error().relative > 0.5, "it was not the DFT that was shown"
+        assert len(losses) > 0
 
 
 def test_teachers_that_answer_nonsense_are_refused() -> None:

@@ -23,6 +23,25 @@ MODELS: dict[str, dict[str, Any]] = {
     "deep": {"vocab": 51865, "d": 32, "layers": 4, "ctx": 48, "seed": 5, "end": 1.2},
     "timed": {"vocab": 51864, "d": 48, "layers": 1, "ctx": 80, "seed": 6, "time": 1.2},
 }
+# Models that transcribe recordings. Their windows have 2 s, and one has 30 s as all
+# true ones; later times than that are shortened, so that they hardly occur.
+TRANSCRIBERS: dict[str, dict[str, Any]] = {
+    "short": {"vocab": 51865, "d": 32, "layers": 2, "ctx": 64, "seed": 11, "end": 2.5},
+    "other": {"vocab": 51865, "d": 48, "layers": 1, "ctx": 48, "seed": 12, "end": 2.5},
+    "short v3": {
+        **{"vocab": 51866, "d": 32, "layers": 2, "ctx": 64, "seed": 13, "mels": 128},
+        "end": 2.5,
+    },
+    "short english": {
+        **{"vocab": 51864, "d": 32, "layers": 2, "ctx": 64, "seed": 14, "end": 2.5}
+    },
+    "whole": {"vocab": 51865, "d": 32, "layers": 1, "ctx": 64, "seed": 15, "end": 2.5},
+}
+TRANSCRIBERS = {
+    name: {**model, "positions": 1500 if name == "whole" else 100}
+    for name, model in TRANSCRIBERS.items()
+}
+ALL = MODELS | TRANSCRIBERS
 POSITIONS = 30
 WINDOWS = 2
 FIRST_TIME = {51864: 50363, 51865: 50364, 51866: 50365}
@@ -66,6 +85,74 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
 }
 
+# Of transcriptions: openai-whisper's options, under its names.
+TRANSCRIPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {"language": "en", "temperature": 0.0},
+    "detected": {"temperature": 0.0},
+    "translated": {"language": "de", "task": "translate", "temperature": 0.0},
+    "untimed": {"language": "en", "temperature": 0.0, "without_timestamps": True},
+    "unlikely windows again": {
+        **{"language": "en", "temperature": (0.0, 0.4, 0.8), "best_of": 2},
+        "logprob_threshold": -3.4,
+    },
+    "repetitive windows again": {
+        **{"language": "en", "temperature": (0.0, 0.3), "beam_size": 2},
+        **{"compression_ratio_threshold": 1.02, "logprob_threshold": None},
+    },
+    "silent windows": {
+        **{"language": "en", "temperature": 0.0, "no_speech_threshold": 1e-5},
+        "logprob_threshold": -3.4,
+    },
+    "nothing fails": {
+        **{"language": "en", "no_speech_threshold": None},
+        **{"logprob_threshold": None, "compression_ratio_threshold": None},
+    },
+    "unconditioned": {
+        **{"language": "en", "temperature": 0.0},
+        "condition_on_previous_text": False,
+    },
+    "forgetful": {"language": "en", "temperature": 0.6},
+    "prompted": {"language": "en", "temperature": 0.0, "initial_prompt": PROMPT},
+    "prompted always": {
+        **{"language": "en", "temperature": 0.0, "initial_prompt": PROMPT},
+        "carry_initial_prompt": True,
+    },
+    "clips": {
+        **{"language": "en", "temperature": 0.0},
+        "clip_timestamps": "0.5,2.04,3,4.5",
+    },
+    "open clip": {"temperature": 0.0, "clip_timestamps": [3.0]},
+}
+
+
+def transcriptions() -> list[tuple[str, str]]:
+    """Model and options: all for the first, a share of them for the others."""
+    names = list(TRANSCRIPTIONS)
+    first, *others = [name for name in TRANSCRIBERS if name != "whole"]
+    found = [(first, name) for name in names] + [("whole", "detected")]
+    for index, model in enumerate(others):
+        chosen = {"plain", *names[index :: len(others)]}
+        found += [(model, name) for name in names if name in chosen]
+    return [
+        (model, name)
+        for model, name in found
+        if TRANSCRIBERS[model]["vocab"] != 51864
+        or TRANSCRIPTIONS[name].get("task") is None
+    ]
+
+
+def recording(name: str) -> np.ndarray:
+    """Tones that come and go in noise, float32 at 16 kHz; longer than any window."""
+    length = 40.3 if name == "whole" else 5.123
+    generator = np.random.default_rng(TRANSCRIBERS[name]["seed"])
+    time = np.arange(int(length * 16000)) / 16000
+    sound = 0.01 * generator.standard_normal(len(time))
+    for start in np.arange(0, length, length / 9):
+        pitch, level = generator.uniform(150, 1500), generator.uniform(0.05, 0.5)
+        gate = (time >= start) & (time < start + generator.uniform(0.3, 1.2))
+        sound += gate * level * np.sin(2 * np.pi * pitch * time)
+    return sound.astype(np.float32)
+
 
 def cases() -> list[tuple[str, str]]:
     """Model and options: all for the first model, a share of them for each other."""
@@ -73,8 +160,7 @@ def cases() -> list[tuple[str, str]]:
     first, *others = MODELS
     found = [(first, name) for name in names]
     for index, model in enumerate(others):
-        always = ("greedy", "untimed", "beams", "best of three")
-        chosen = {*always, *names[index :: len(others)]}
+        chosen = {"greedy", "beams", *names[index :: len(others)]}
         found += [(model, name) for name in names if name in chosen]
     return [
         (model, name)
@@ -85,9 +171,10 @@ def cases() -> list[tuple[str, str]]:
 
 def dims(name: str) -> dict[str, int]:
     """OpenAI's ten numbers."""
-    model = MODELS[name]
+    model = ALL[name]
+    positions = model.get("positions", POSITIONS)
     return {
-        **{"n_mels": model.get("mels", 80), "n_audio_ctx": POSITIONS},
+        **{"n_mels": model.get("mels", 80), "n_audio_ctx": positions},
         **{"n_audio_state": model["d"], "n_audio_head": 2, "n_audio_layer": 1},
         **{"n_vocab": model["vocab"], "n_text_ctx": model["ctx"]},
         **{"n_text_state": model["d"], "n_text_head": 2},
@@ -97,14 +184,14 @@ def dims(name: str) -> dict[str, int]:
 
 def state(name: str) -> dict[str, np.ndarray]:
     """All weights, float32, in PyTorch's layout."""
-    model = MODELS[name]
+    model = ALL[name]
     d = model["d"]
     arrays = {
         "encoder.conv1.weight": _normal(name, "conv1", (d, dims(name)["n_mels"], 3)),
         "encoder.conv1.bias": _normal(name, "conv1 bias", (d,), 0.1),
         "encoder.conv2.weight": _normal(name, "conv2", (d, d, 3)),
         "encoder.conv2.bias": _normal(name, "conv2 bias", (d,), 0.1),
-        "encoder.positional_embedding": _sinusoids(POSITIONS, d),
+        "encoder.positional_embedding": _sinusoids(dims(name)["n_audio_ctx"], d),
         "decoder.positional_embedding": _normal(
             name, "positions", (model["ctx"], d), model.get("position", 1.5)
         ),
@@ -124,9 +211,12 @@ def mel(name: str) -> np.ndarray:
 
 
 def _embedding(name: str) -> np.ndarray:
-    model = MODELS[name]
+    model = ALL[name]
+    first = FIRST_TIME[model["vocab"]]
     table = _normal(name, "tokens", (model["vocab"], model["d"]), 0.35)
-    table[FIRST_TIME[model["vocab"]] :] *= np.float32(model.get("time", 1.0))
+    table[first:] *= np.float32(model.get("time", 1.0))
+    if "positions" in model:
+        table[first + model["positions"] + 1 :] *= np.float32(0.1)
     table[END[model["vocab"]]] *= np.float32(model.get("end", 2.0))
     return table
 
@@ -168,6 +258,6 @@ def _normal(
     """float32 normal numbers that depend on the model and the name alone."""
     if scale is None:
         scale = 1 / math.sqrt(math.prod(shape[1:]))
-    seed = zlib.crc32(f"{MODELS[model]['seed']} {name}".encode())
+    seed = zlib.crc32(f"{ALL[model]['seed']} {name}".encode())
     draw = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
     return np.float32(scale) * draw

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import mlx.nn as nn
 import numpy as np
@@ -103,7 +104,7 @@ def test_layerwise_finds_mixed_radices_and_inverses() -> None:
 
 @pytest.mark.parametrize("n", [400, 1024, 2048])
 def test_hierarchical_finds_the_dft_in_mlx(n: int) -> None:
-    transform = haar(n)
+    transform = ButterflyFFT(n, init="haar")
     result = fit_hierarchical(transform)
     assert transform.error().relative < 1e-6
     assert result.seconds < 5
@@ -177,11 +178,11 @@ def test_a_module_can_be_the_teacher() -> None:
         def __call__(self, x: np.ndarray) -> np.ndarray:
             return x[:, ::-1]
 
-    for fit in (fit_hierarchical, fit_layerwise, fit_adam):
+    few = partial(fit_adam, settings=AdamSettings(steps=50))
+    for fit in (fit_hierarchical, fit_layerwise, few):
         transform = haar(8)
-        losses = fit(transform, Reversal()).losses
+        fit(transform, Reversal())
         assert transform.error().relative > 0.5, "it was not the DFT that was shown"
-        assert len(losses) > 0
 
 
 def test_teachers_that_answer_nonsense_are_refused() -> None:

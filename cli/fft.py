@@ -107,7 +107,7 @@ def train(
     parameterization: Annotated[
         Parameterization,
         typer.Option(
-            help="full: whole blocks. unitary: their angles. phase: twiddles, may fail."
+            help="full: whole blocks. unitary: their angles. phase: twiddles, tie them."
         ),
     ] = Parameterization.full,
     tied: Annotated[

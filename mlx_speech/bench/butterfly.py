@@ -85,6 +85,10 @@ def figures(full: bool = False) -> list[Measure]:
         jobs += [partial(_adam, n, steps, seed) for seed in SEEDS]
     if full:
         jobs += [partial(_few_vectors, count) for count in (24, 8)]
+        jobs += [
+            partial(_twiddles_only, n, True, s) for n in (256, 1024) for s in SEEDS
+        ]
+        jobs += [partial(_twiddles_only, 256, False, 0)]
     jobs += [partial(_layerwise, 1024)]
     jobs += [partial(_hierarchical, n) for n in (400, 1024, 2048)]
     jobs += [partial(_double, n) for n in (400, 1024, 2048)]
@@ -143,6 +147,19 @@ def _adam(n: int, steps: int, seed: int) -> ButterflyFigure:
         ButterflyFFT(n, init="haar", seed=seed),
         1e-6,
         lambda transform: fit_adam(transform, settings=settings),
+    )
+
+
+def _twiddles_only(n: int, tied: bool, seed: int) -> ButterflyFigure:
+    transform = ButterflyFFT(
+        n, parameterization="phase", tied=tied, init="haar", seed=seed
+    )
+    return _fitted(
+        "joint Adam, twiddles only" if tied else "control: twiddles only, untied",
+        f"n {n}, seed {seed}",
+        transform,
+        1e-6 if tied else None,
+        lambda transform: fit_adam(transform, settings=AdamSettings(seed=1000 + seed)),
     )
 
 

@@ -5,7 +5,8 @@
   factorizations", 2019).
 - ``unitary``: U(2) by four angles, radix 2 only. Fewest steps, slower ones.
 - ``phase``: a fixed small DFT after inputs that turn by learned angles: n - 1 real
-  numbers in all when tied, and the arithmetic of an ordinary FFT.
+  numbers in all when tied, and the arithmetic of an ordinary FFT. Tie it: untied angles
+  do not converge from random ones.
 
 No parameter is complex64: Adam of MLX squares the gradient g where |g|^2 is meant, and
 diverges (tests/butterfly/test_complex_adam.py shows it).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import pytest
 # mx.compile on a CPU runs a C++ compiler per kernel: minutes, and no gain.
 os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# A shell starts background jobs with Ctrl-C ignored, and children inherit that: the
+# tests of interruptions shall pass there too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 try:
     import mlx_speech.cli  # noqa: F401

@@ -25,7 +25,8 @@ COMMANDS = {
     "speak": [],
     "convert": [],
     "doctor": [],
-    "bench": ["conv", "train", "voice"],
+    "fft": ["train", "quantize", "eval", "export"],
+    "bench": ["conv", "train", "voice", "fft"],
 }
 ALL = [[name] for name in COMMANDS] + [
     [name, inner] for name, names in COMMANDS.items() for inner in names

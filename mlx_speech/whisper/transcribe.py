@@ -21,6 +21,13 @@ from mlx_speech.whisper.decoding import (
     tokenizer_of,
 )
 from mlx_speech.whisper.decoding_options import DecodingResult
+from mlx_speech.whisper.hallucinations import (
+    WindowPlace,
+    find_hallucination,
+    last_end,
+    leading_silence,
+    next_seek,
+)
 from mlx_speech.whisper.languages import language_code
 from mlx_speech.whisper.mel_windows import MelWindows
 from mlx_speech.whisper.model import Whisper
@@ -32,6 +39,7 @@ from mlx_speech.whisper.segments import (
     WindowPieces,
     cut_window,
 )
+from mlx_speech.whisper.timing import add_word_timestamps
 from mlx_speech.whisper.tokenizer import Tokenizer
 from mlx_speech.whisper.transcription_options import TranscriptionOptions
 from mlx_speech.writers import Segment, Transcription
@@ -75,31 +83,31 @@ def transcribe(
     encoder = _Encoder(model, mel)
     language = _language(model, encoder, options, tokenizer)
     prompts = _Prompts.begin(options, tokenizer, model.config.n_text_ctx)
+    words = _Words(model, tokenizer, options, language)
     segments: list[Segment] = []
     for start, end in clips:
         seek = start
         while seek < end:
             frames = min(model.config.n_frames, end - seek)
+            place = WindowPlace(seek, frames, model.config.n_frames, mel.frames)
+            window = encoder.window(seek, frames)
             result = _decode(
-                model,
-                encoder.window(seek, frames),
-                options,
-                language,
-                prompts.next(),
-                tokenizer,
-                sampler,
+                model, window, options, language, prompts.next(), tokenizer, sampler
             )
-            found: list[Segment] = []
-            advance = frames
+            found: list[Segment] | None = None
+            seek += frames
             if not options.silent(result):
                 cut = cut_window(result.tokens, tokenizer.timestamp_begin, frames)
-                found = _segments(cut, result, seek, len(segments), tokenizer)
-                advance = cut.advance
+                found = _segments(cut, result, place.start, len(segments), tokenizer)
+                seek = place.start + cut.advance
+                if options.word_timestamps:
+                    found, seek = words.add(found, window, place, cut)
+            if found is not None:
+                found = [_without_nothing(segment) for segment in found]
                 prompts.add(found, result.temperature)
-            segments += found
-            seek += advance
+                segments += found
             if listener is not None:
-                listener(found, min(seek, mel.frames) / FRAMES_PER_SECOND)
+                listener(found or [], min(seek, mel.frames) / FRAMES_PER_SECOND)
     text = tokenizer.decode(prompts.said)
     return Transcription(text, segments, language, mel.seconds)
 
@@ -117,6 +125,64 @@ class _Encoder:
             mel = self._mel.window(start, frames).astype(self._model.dtype)
             self._last = ((start, frames), encode_windows(self._model, mel))
         return self._last[1]
+
+
+class _Words:
+    """Gives segments their words; remembers where the last one ended."""
+
+    def __init__(
+        self,
+        model: Whisper,
+        tokenizer: Tokenizer,
+        options: TranscriptionOptions,
+        language: str,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._options = options
+        self._language = language
+        self._last_speech = 0.0
+
+    def add(
+        self,
+        segments: list[Segment],
+        window: EncodedWindows,
+        place: WindowPlace,
+        cut: WindowPieces,
+    ) -> tuple[list[Segment] | None, int]:
+        """Time the words of a window.
+
+        Returns:
+            The segments, None when the window is to be heard again from later on, and
+            the first frame of the next window.
+        """
+        options = self._options
+        segments = add_word_timestamps(
+            segments,
+            self._model,
+            self._tokenizer,
+            window.cross,
+            place.frames,
+            last_speech_timestamp=self._last_speech,
+            language=self._language,
+            task=options.task,
+            prepend_punctuations=options.prepend_punctuations,
+            append_punctuations=options.append_punctuations,
+        )
+        threshold = options.hallucination_silence_threshold
+        seek = next_seek(segments, place, cut.advance, cut.ends_in_silence, threshold)
+        if threshold is not None:
+            silence = leading_silence(segments, place)
+            if silence > threshold:
+                return None, place.start + round(silence * FRAMES_PER_SECOND)
+            made_up = find_hallucination(segments, place, self._last_speech, threshold)
+            if made_up is not None:
+                index, seek = made_up
+                segments = segments[:index]
+        spoken_until = last_end(segments)
+        if spoken_until is not None:
+            self._last_speech = spoken_until
+        return segments, seek
 
 
 @dataclass
@@ -220,7 +286,7 @@ def _segments(
     first_id: int,
     tokenizer: Tokenizer,
 ) -> list[Segment]:
-    """Place the pieces of a window in the recording; empty those that say nothing."""
+    """Place the pieces of a window in the recording."""
     offset = seek * HOP_LENGTH / SAMPLE_RATE
     found = []
     for index, piece in enumerate(cut.pieces):
@@ -237,7 +303,12 @@ def _segments(
             compression_ratio=result.compression_ratio,
             no_speech_prob=result.no_speech_prob,
         )
-        if segment.start == segment.end or not text.strip():
-            segment = replace(segment, text="", tokens=(), words=())
         found.append(segment)
     return found
+
+
+def _without_nothing(segment: Segment) -> Segment:
+    """Empty a segment of no length or no text."""
+    if segment.start == segment.end or not segment.text.strip():
+        return replace(segment, text="", tokens=(), words=())
+    return segment

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.whisper.decoding_options import DecodingOptions, DecodingResult
+from mlx_speech.whisper.timing import APPENDED, PREPENDED
 
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -30,6 +31,11 @@ class TranscriptionOptions:
         carry_initial_prompt: prompt every window with it.
         clip_timestamps: start, end, start, end ... in seconds, as numbers or one text
             with commas; the last end may be left out.
+        word_timestamps: find the time of every word, and place segments by them.
+        prepend_punctuations, append_punctuations: marks that join the next word, and
+            the one before.
+        hallucination_silence_threshold: with word_timestamps, segments that look made
+            up amid longer silences, in seconds, are dropped; None: none are.
     """
 
     task: str = "transcribe"
@@ -52,6 +58,10 @@ class TranscriptionOptions:
     initial_prompt: str | None = None
     carry_initial_prompt: bool = False
     clip_timestamps: str | Sequence[float] = (0.0,)
+    word_timestamps: bool = False
+    prepend_punctuations: str = PREPENDED
+    append_punctuations: str = APPENDED
+    hallucination_silence_threshold: float | None = None
 
     @property
     def temperatures(self) -> tuple[float, ...]:

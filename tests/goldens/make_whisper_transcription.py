@@ -38,11 +38,13 @@ def set_window(positions: int) -> None:
 def run(model: Whisper, name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Transcribe a model's recording, noting the draws of every decoded window."""
     drawn: list[list[list[int]]] = []
+    sums: list[float] = []  # they tell where every window was, those dropped too
     decode = whisper.decoding.DecodingTask.run
 
     def noted(self: Any, mel: torch.Tensor) -> Any:
         decoding.Recorder.drawn = []
         found = decode(self, mel)
+        sums.append(round(float(mel.sum()), 2))
         if self.options.temperature > 0:
             drawn.append(decoding.Recorder.drawn)
         return found
@@ -55,8 +57,17 @@ def run(model: Whisper, name: str, options: dict[str, Any]) -> dict[str, Any]:
         "text": found["text"],
         "language": found["language"],
         "segments": [[segment[key] for key in FIELDS] for segment in found["segments"]],
-        "emptied": [i for i, s in enumerate(found["segments"]) if "words" in s],
+        "emptied": [i for i, s in enumerate(found["segments"]) if not s["tokens"]],
     }
+    if options.get("word_timestamps"):
+        case["words"] = [
+            [
+                [w["word"], w["start"], w["end"], round(w["probability"], 7)]
+                for w in segment["words"]
+            ]
+            for segment in found["segments"]
+        ]
+        case["mel_sums"] = sums
     for segment in case["segments"]:
         segment[6] = round(segment[6], 7)
         segment[8] = float(f"{segment[8]:.7g}")

@@ -121,6 +121,15 @@ TRANSCRIPTIONS: dict[str, dict[str, Any]] = {
         **{"language": "en", "temperature": 0.0},
         "clip_timestamps": "0.5,2.04,3,4.5",
     },
+    "words": {"language": "en", "temperature": 0.0, "word_timestamps": True},
+    "words, nothing made up": {
+        **{"language": "en", "temperature": 0.0, "word_timestamps": True},
+        "hallucination_silence_threshold": 0.4,
+    },
+    "words, short silences": {
+        **{"language": "ja", "temperature": 0.0, "word_timestamps": True},
+        "hallucination_silence_threshold": 0.05,
+    },
     "open clip": {"temperature": 0.0, "clip_timestamps": [3.0]},
 }
 
@@ -131,7 +140,7 @@ def transcriptions() -> list[tuple[str, str]]:
     first, *others = [name for name in TRANSCRIBERS if name != "whole"]
     found = [(first, name) for name in names] + [("whole", "detected")]
     for index, model in enumerate(others):
-        chosen = {"plain", *names[index :: len(others)]}
+        chosen = {"plain", "words", *names[index :: len(others)]}
         found += [(model, name) for name in names if name in chosen]
     return [
         (model, name)

@@ -43,14 +43,17 @@ from mlx_speech.whisper.layouts import (
     to_mlx_names,
 )
 from mlx_speech.whisper.model import Whisper
+from mlx_speech.whisper.vocabulary import RANKS_FILE, SPECIAL_FILE
 
 Layout = Literal["hf", "mlx"]
 
 MLX_NAMES = ("weights.safetensors", "weights.npz")
 TORCH_NAME = "pytorch_model.bin"
 GENERATION_NAME = "generation_config.json"
-# What transformers keeps beside the weights for its tokenizer.
+# What transformers, or this package, keeps beside the weights for the tokenizer.
 TOKENIZER_NAMES = (
+    RANKS_FILE,
+    SPECIAL_FILE,
     "added_tokens.json",
     "merges.txt",
     "normalizer.json",

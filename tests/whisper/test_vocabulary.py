@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from mlx_speech.errors import SpeechError
+from mlx_speech.whisper.checkpoints import save_whisper
+from mlx_speech.whisper.config import WhisperConfig
+from mlx_speech.whisper.model import Whisper
 from mlx_speech.whisper.tokenizer import Tokenizer
 from mlx_speech.whisper.vocabulary import (
     RANKS_FILE,
@@ -96,3 +99,20 @@ def test_a_model_of_another_size_needs_its_own_vocabulary() -> None:
 
 def test_a_bundled_vocabulary_is_loaded_once() -> None:
     assert openai_vocabulary(51865) is openai_vocabulary(51865)
+
+
+def test_a_saved_model_keeps_its_vocabulary(tmp_path: Path) -> None:
+    model = Whisper(
+        WhisperConfig(
+            **{"n_mels": 8, "n_audio_ctx": 10, "n_audio_state": 16, "n_audio_head": 2},
+            **{"n_audio_layer": 1, "n_vocab": small().size, "n_text_ctx": 16},
+            **{"n_text_state": 16, "n_text_head": 2, "n_text_layer": 1},
+        )
+    )
+    (tmp_path / "from").mkdir()
+    write_vocabulary(tmp_path / "from", small())
+    model.folder = tmp_path / "from"
+    save_whisper(tmp_path / "to", model)
+    read = read_vocabulary(tmp_path / "to")
+    assert read is not None
+    assert read.special == small().special

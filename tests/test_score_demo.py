@@ -33,6 +33,7 @@ def scores() -> DemoScores:
     tuned = [(1, 3.0, 0.5, 0.9), (2, 4.0, 0.3, 0.7), (3, 9.0, 0.4, 0.8)]
     return DemoScores(
         own={"us-low": score(4.0, 0.6), "us-soft": score(5.0, 0.7)},
+        untrained=score(12.0, 1.9),
         start={"us-low": score(8.0, 1.2), "us-soft": score(7.0, 1.4)},
         tuned=[
             TunedScore(seed, 200.0 + seed, score(mcd, mel_l1), heard, 0.03)
@@ -73,7 +74,8 @@ def test_all_numbers_are_in_the_dictionary(scores: DemoScores) -> None:
 def test_the_table_goes_from_far_to_near(scores: DemoScores) -> None:
     lines = as_table(scores).splitlines()
     assert "32 held-out sentences, median of 3 seeds" in lines[0]
-    assert lines[2:6] == [
+    assert lines[2:7] == [
+        "| untrained (random weights) | 12.00 | 1.20 | 1.900 |",
         "| other sentences (yardstick) | 10.00 | 1.00 | 1.500 |",
         "| base, nearest of its voices | 7.00 | 0.70 | 1.200 |",
         "| fine-tuned | 4.00 | 0.40 | 0.400 |",

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -33,6 +33,7 @@ from mlx_speech.corpus import Utterance, read_corpus
 from mlx_speech.errors import SpeechError
 from mlx_speech.files import replacing_file
 from mlx_speech.models import load_model
+from mlx_speech.vits.model import SynthesizerTrn
 from mlx_speech.vits.speech import synthesize
 from mlx_speech.vits.voice import Voice
 from mlx_speech.weights.espeak import HERE, SAMPLE_RATE, read_voices
@@ -64,6 +65,7 @@ class DemoScores:
 
     Attributes:
         own: base voice -> the base's score on its recordings.
+        untrained: of the base's shapes with random weights, on the demo's recordings.
         start: base voice -> the same speaker's score on the demo voice's recordings.
         tuned: one fine-tuning a seed, scored on the demo voice's recordings.
         originals: share that is recognised of the demo voice's recordings.
@@ -72,6 +74,7 @@ class DemoScores:
     """
 
     own: dict[str, VoiceScore]
+    untrained: VoiceScore
     start: dict[str, VoiceScore]
     tuned: list[TunedScore]
     originals: float
@@ -148,6 +151,10 @@ def score_demo(
     recordings = [load(each.audio_path, SAMPLE_RATE)[0] for each in target]
 
     base = load_model(BASE, with_discriminators=False)
+    on_step("scoring random weights")
+    mx.random.seed(0)
+    random_voice = replace(base, model=SynthesizerTrn(base.config))
+    untrained = score_voice(random_voice, target, base.speakers[0])
     own, start = {}, {}
     for name in read_voices("base"):
         on_step(f"scoring the base as {name}")
@@ -174,6 +181,7 @@ def score_demo(
         )
     return DemoScores(
         own=own,
+        untrained=untrained,
         start=start,
         tuned=tuned,
         originals=recogniser.share_recognised(recordings, SAMPLE_RATE),
@@ -233,6 +241,10 @@ def as_table(scores: DemoScores) -> str:
     numbers["base, nearest of its voices"] = (
         scores.base_distance("mcd"),
         scores.base_distance("mel_l1"),
+    )
+    numbers["untrained (random weights)"] = (
+        scores.untrained.mcd,
+        scores.untrained.mel_l1,
     )
     lines = [
         f"| demo voice, {yardstick.sentences} held-out sentences, median of "

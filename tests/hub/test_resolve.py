@@ -19,6 +19,7 @@ import pytest
 from mlx_speech.errors import SpeechError
 from mlx_speech.hub import download
 from mlx_speech.hub.download import Download
+from mlx_speech.hub.names import published
 from mlx_speech.hub.resolve import resolve
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -215,7 +215,6 @@ def quantize(
     """
     from mlx_speech.butterfly import ButterflyFFT, load_transform, save_transform
     from mlx_speech.butterfly import quantize as quantized_copy
-    from mlx_speech.butterfly.transform import stage_bytes
 
     transform = load_transform(source)
     if not isinstance(transform, ButterflyFFT):
@@ -228,7 +227,7 @@ def quantize(
         {
             "scheme": scheme.value,
             "bits": bits,
-            "bytes_before": stage_bytes(transform),
+            "bytes_before": transform.stored_bytes,
             "bytes": small.stored_bytes,
             "error_before": transform.error().relative,
             "error": small.error().relative,
@@ -252,11 +251,9 @@ def evaluate(
     """
     from mlx_speech.bench.butterfly import transform_times
     from mlx_speech.butterfly import QuantizedButterflyFFT, load_transform
-    from mlx_speech.butterfly.transform import stage_bytes
 
     transform = load_transform(source)
     error = transform.error()
-    quantised = isinstance(transform, QuantizedButterflyFFT)
     own, native = transform_times(transform, frames)
     _show(
         {
@@ -264,8 +261,8 @@ def evaluate(
             "radices": list(transform.radices),
             "real": transform.real,
             "inverse": transform.inverse,
-            "quantized": quantised,
-            "bytes": transform.stored_bytes if quantised else stage_bytes(transform),
+            "quantized": isinstance(transform, QuantizedButterflyFFT),
+            "bytes": transform.stored_bytes,
             "error": error.relative,
             "largest_error": error.largest,
             "fuses": error.relative <= FOUND,

@@ -110,6 +110,11 @@ class ButterflyTransform(nn.Module):
         """The order in which the first stage reads, int32 [points]."""
         return np.array(self._permutation)
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the stages in a file."""
+        raise NotImplementedError
+
     def stage_weights(self) -> list[mx.array]:
         """Blocks of every stage, complex64 [blocks, m, r, r], innermost first."""
         raise NotImplementedError
@@ -343,6 +348,11 @@ class ButterflyFFT(ButterflyTransform):
             )
         return largest
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the stages in a file, float32."""
+        return sum(stage.nbytes for stage in self.stages)
+
     def _require_full(self, what: str) -> None:
         if self.parameterization != "full":
             raise SpeechError(
@@ -364,11 +374,6 @@ class MonarchFFT(ButterflyFFT):
     def __init__(self, n: int, **options: object) -> None:
         points = n // 2 if options.get("real") else n
         super().__init__(n, monarch_radices(points), **options)  # type: ignore[arg-type]
-
-
-def stage_bytes(transform: ButterflyFFT) -> int:
-    """Bytes of the stages in a file, float32."""
-    return sum(stage.nbytes for stage in transform.stages)
 
 
 def count_parameters(transform: nn.Module) -> int:

@@ -306,6 +306,7 @@ def test_flipped_bytes_never_escape_as_another_exception(tmp_path: Path) -> None
     content = (GOLDENS / "torch_stream.pth").read_bytes()
     generator = np.random.default_rng(0)
     path = tmp_path / "damaged.pth"
+    refused = 0
     for _ in range(200):
         damaged = bytearray(content)
         damaged[generator.integers(len(content))] = generator.integers(256)
@@ -313,7 +314,9 @@ def test_flipped_bytes_never_escape_as_another_exception(tmp_path: Path) -> None
         try:
             load_torch_checkpoint(path)
         except SpeechError:
-            continue
+            refused += 1
+    # Flips inside of a tensor's numbers load as other numbers; the rest must be noticed.
+    assert 0 < refused < 200
 
 
 def test_objects_that_share_parts_do_not_multiply(

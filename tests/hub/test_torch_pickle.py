@@ -315,7 +315,7 @@ def test_flipped_bytes_never_escape_as_another_exception(tmp_path: Path) -> None
             load_torch_checkpoint(path)
         except SpeechError:
             refused += 1
-    # Flips inside of a tensor's numbers load as other numbers; the rest must be noticed.
+    # Flips among a tensor's numbers load as other numbers; the rest must be noticed.
     assert 0 < refused < 200
 
 

@@ -16,6 +16,7 @@ from mlx_speech.audio.mel import (
     raw_log_mel,
     spectrum_of_padded,
 )
+from mlx_speech.audio.stft import Transform, real_fft
 from mlx_speech.audio.streaming import log_mel_peak
 from mlx_speech.errors import SpeechError
 from mlx_speech.whisper.config import WhisperConfig
@@ -36,6 +37,8 @@ class MelWindows:
     Args:
         samples: float [samples] at 16 kHz, mono.
         config: of the model: bands, and frames of a window.
+        rfft: the transform of frames, see `mlx_speech.audio.stft`; a learned one of
+            400 points, for example.
 
     Attributes:
         frames: of 10 ms, in the recording.
@@ -44,7 +47,12 @@ class MelWindows:
         SpeechError: samples of several channels, or that are no numbers.
     """
 
-    def __init__(self, samples: np.ndarray, config: WhisperConfig) -> None:
+    def __init__(
+        self,
+        samples: np.ndarray,
+        config: WhisperConfig,
+        rfft: Transform = real_fft,
+    ) -> None:
         self._samples = np.asarray(samples, dtype=np.float32)
         if self._samples.ndim != 1:
             raise SpeechError(
@@ -57,9 +65,10 @@ class MelWindows:
                 "export it again",
             )
         self._spec = mel_spec(config)
+        self._rfft = rfft
         self._window = config.n_frames
         self.frames = len(self._samples) // self._spec.hop_length
-        self._peak = mx.array(log_mel_peak(self._blocks(), self._spec))
+        self._peak = mx.array(log_mel_peak(self._blocks(), self._spec, rfft))
 
     @property
     def seconds(self) -> float:
@@ -81,7 +90,8 @@ class MelWindows:
         first = start * spec.hop_length - spec.pad
         # The transform drops the last frame that it could make.
         end = (start + frames) * spec.hop_length - spec.pad + spec.n_fft
-        spectrum = spectrum_of_padded(mx.array(self._slice(first, end)), spec)
+        padded = mx.array(self._slice(first, end))
+        spectrum = spectrum_of_padded(padded, spec, self._rfft)
         logs = normalise_log_mel(raw_log_mel(spectrum, spec), self._peak, spec)
         return mx.pad(logs, [(0, self._window - frames), (0, 0)])[None]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import mlx.core as mx
 import numpy as np
 
+from mlx_speech.audio.stft import Transform, real_fft
 from mlx_speech.whisper.decoding import (
     EncodedWindows,
     decode,
@@ -58,6 +59,7 @@ def transcribe(
     tokenizer: Tokenizer | None = None,
     sampler: Sampler = mx.random.categorical,
     listener: Listener | None = None,
+    rfft: Transform = real_fft,
 ) -> Transcription:
     """Transcribe a recording.
 
@@ -68,6 +70,7 @@ def transcribe(
         tokenizer: the model's, to save looking for it.
         sampler: draws tokens at temperatures above 0.
         listener: is told the segments of each window as soon as they are known.
+        rfft: the transform of the spectrogram's frames, in place of MLX's own.
 
     Returns:
         The transcription. Segments of no length or no text stay, emptied.
@@ -78,7 +81,7 @@ def transcribe(
     """
     options = options or TranscriptionOptions()
     tokenizer = tokenizer or tokenizer_of(model)
-    mel = MelWindows(samples, model.config)
+    mel = MelWindows(samples, model.config, rfft)
     clips = options.clips(mel.frames, FRAMES_PER_SECOND)
     encoder = _Encoder(model, mel)
     language = _language(model, encoder, options, tokenizer)

@@ -86,6 +86,26 @@ def test_a_window_at_the_peak_of_a_long_recording() -> None:
     np.testing.assert_allclose(window[0], whole[100:140], atol=2e-5)
 
 
+def test_another_transform_of_the_frames_is_used_for_windows_and_their_peak() -> None:
+    samples = sound(1.3)
+    own = np.array(MelWindows(samples, CONFIG).window(20, 40))
+    doubled = MelWindows(samples, CONFIG, lambda frames: 2 * mx.fft.rfft(frames))
+    # Twice the magnitude is log10(4) / 4 more everywhere, the floor included.
+    np.testing.assert_allclose(
+        np.array(doubled.window(20, 40)), own + np.log10(4) / 4, atol=2e-5
+    )
+    model = Whisper(CONFIG)
+    heard: list[int] = []
+
+    def listened(frames: mx.array) -> mx.array:
+        heard.append(frames.shape[-1])
+        return mx.fft.rfft(frames)
+
+    settings = TranscriptionOptions(language="en", temperature=0.0)
+    transcribe(model, samples, settings, tokenizer=Tokenizer(SMALL), rfft=listened)
+    assert set(heard) == {400}
+
+
 def test_closed_segments_are_cut_and_an_open_one_left_to_the_next_window() -> None:
     tokens = [TIME, 5, 6, TIME + 10, TIME + 12, 7, TIME + 30, TIME + 30, 8]
     cut = cut_window(tokens, TIME, 200)

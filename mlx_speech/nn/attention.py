@@ -14,6 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_speech.errors import SpeechError
+from mlx_speech.nn.few_rows import Linear
 
 KeysValues = tuple[mx.array, mx.array]
 
@@ -97,8 +98,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         check_heads(channels, n_heads)
         self.n_heads = n_heads
-        self.qkv_proj = nn.Linear(channels, 3 * channels, bias)
-        self.out_proj = nn.Linear(channels, channels, bias)
+        self.qkv_proj = Linear(channels, 3 * channels, bias)
+        self.out_proj = Linear(channels, channels, bias)
 
     def __call__(
         self,
@@ -142,9 +143,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         check_heads(channels, n_heads)
         self.n_heads = n_heads
-        self.q_proj = nn.Linear(channels, channels, bias)
-        self.kv_proj = nn.Linear(channels, 2 * channels, bias)
-        self.out_proj = nn.Linear(channels, channels, bias)
+        self.q_proj = Linear(channels, channels, bias)
+        self.kv_proj = Linear(channels, 2 * channels, bias)
+        self.out_proj = Linear(channels, channels, bias)
 
     def key_values(self, context_bsc: mx.array) -> KeysValues:
         """Keys and values of [batch, positions, channels], each [batch, heads, p, c].

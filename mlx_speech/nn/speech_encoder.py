@@ -21,6 +21,7 @@ from mlx_speech.nn.attention import (
     KeyValueCache,
     SelfAttention,
 )
+from mlx_speech.nn.few_rows import Linear
 from mlx_speech.nn.layers import Conv1d
 
 # The second convolution makes one position of two frames of the mel spectrogram.
@@ -47,8 +48,8 @@ class TransformerLayer(nn.Module):
         if has_context:
             self.encoder_attn = CrossAttention(channels, n_heads)
             self.encoder_attn_layer_norm = nn.LayerNorm(channels)
-        self.fc1 = nn.Linear(channels, mlp_channels)
-        self.fc2 = nn.Linear(mlp_channels, channels)
+        self.fc1 = Linear(channels, mlp_channels)
+        self.fc2 = Linear(mlp_channels, channels)
         self.final_layer_norm = nn.LayerNorm(channels)
 
     def __call__(

@@ -15,6 +15,7 @@ import mlx.nn as nn
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.nn.attention import KeysValues, KeyValueCache
+from mlx_speech.nn.few_rows import Embedding
 from mlx_speech.nn.speech_encoder import SpeechEncoder, TransformerLayer
 from mlx_speech.whisper.config import WhisperConfig
 
@@ -60,7 +61,7 @@ class TextDecoder(nn.Module):
     def __init__(self, config: WhisperConfig) -> None:
         super().__init__()
         channels = config.n_text_state
-        self.embed_tokens = nn.Embedding(config.n_vocab, channels)
+        self.embed_tokens = Embedding(config.n_vocab, channels)
         self.embed_positions = 0.01 * mx.random.normal((config.n_text_ctx, channels))
         self.layers = [
             TransformerLayer(channels, config.n_text_head, config.n_text_mlp, True)

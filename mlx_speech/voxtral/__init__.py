@@ -1,0 +1,1 @@
+"""Voxtral: Mistral's models that transcribe speech and answer questions about it."""

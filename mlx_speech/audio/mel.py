@@ -234,17 +234,20 @@ def spectrum_of_padded(
     return power if spec.power == 2 else mx.sqrt(power + spec.eps)
 
 
-def mel_from_linear(magnitude: mx.array, spec: MelSpec) -> mx.array:
+def mel_from_linear(
+    magnitude: mx.array, spec: MelSpec, weights: mx.array | None = None
+) -> mx.array:
     """Log-mel of a linear spectrogram.
 
     Args:
         magnitude: [..., frames, n_fft // 2 + 1], what :func:`linear_spectrogram` gives.
         spec: the description.
+        weights: of the bands, [n_fft // 2 + 1, n_mels]; None: the triangular filters.
 
     Returns:
         float32 [..., frames, n_mels].
     """
-    logs = raw_log_mel(magnitude, spec)
+    logs = raw_log_mel(magnitude, spec, weights)
     if spec.log_range is None:
         return normalise_log_mel(logs, None, spec)
     if spec.log_peak is not None:
@@ -252,9 +255,12 @@ def mel_from_linear(magnitude: mx.array, spec: MelSpec) -> mx.array:
     return normalise_log_mel(logs, logs.max(axis=(-2, -1), keepdims=True), spec)
 
 
-def raw_log_mel(magnitude: mx.array, spec: MelSpec) -> mx.array:
+def raw_log_mel(
+    magnitude: mx.array, spec: MelSpec, weights: mx.array | None = None
+) -> mx.array:
     """The floored logarithm of the mel bands, before clipping and scaling."""
-    mel = mx.maximum(magnitude @ mel_filterbank(spec), spec.floor)
+    filters = mel_filterbank(spec) if weights is None else weights
+    mel = mx.maximum(magnitude @ filters, spec.floor)
     return mx.log(mel) if spec.log == "ln" else mx.log10(mel)
 
 

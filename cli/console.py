@@ -57,7 +57,10 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
     console = talk()
     with Progress(
-        console=console, transient=True, disable=not console.is_terminal
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=False,
     ) as progress:
         bar = progress.add_task(what, total=None)
 
@@ -103,7 +106,11 @@ class Bar:
             )
             self._task = self._progress.add_task(self.title, total=None, text="")
             self._live = Live(
-                console=talk(), transient=True, get_renderable=self._picture
+                console=talk(),
+                transient=True,
+                get_renderable=self._picture,
+                # rich would move it to the terminal, `> file` or not.
+                redirect_stdout=False,
             )
             self._live.start()
         return self

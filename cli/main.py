@@ -9,8 +9,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mlx_speech.cli import bench, check_data, convert, doctor, fft, speak, train_vits
+from mlx_speech.cli import (
+    bench,
+    check_data,
+    convert,
+    doctor,
+    fft,
+    speak,
+    train_vits,
+    transcribe,
+)
 from mlx_speech.cli.console import print_error
+from mlx_speech.cli.grouped_options import SwitchCommand
 from mlx_speech.errors import SpeechError
 
 EXIT_CODES = """
@@ -70,6 +80,9 @@ def _global_options(
     pass
 
 
+app.command("transcribe", epilog=transcribe.EXAMPLES, cls=SwitchCommand)(
+    transcribe.transcribe
+)
 app.command("check-data", epilog=check_data.EXAMPLES)(check_data.check_data)
 app.command(
     "train-vits", epilog=train_vits.EXAMPLES, context_settings=train_vits.CONTEXT

@@ -20,6 +20,7 @@ _LAZY = {
     "MelSpec": "mlx_speech.audio",
     "load_model": "mlx_speech.models",
     "speak": "mlx_speech.models",
+    "transcribe": "mlx_speech.models",
     "ButterflyFFT": "mlx_speech.butterfly",
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +15,10 @@ from mlx_speech.hub.load import read_json
 if TYPE_CHECKING:
     import numpy as np
 
+    from mlx_speech.audio.io import AudioSource
+    from mlx_speech.hub.download import Download
     from mlx_speech.vits.voice import Voice
+    from mlx_speech.writers import Transcription
 
 # model_type of config.json -> module and function that load such a folder.
 FAMILIES = {
@@ -20,8 +26,15 @@ FAMILIES = {
     "vits": ("mlx_speech.vits.checkpoints", "load_voice"),
     "whisper": ("mlx_speech.whisper.checkpoints", "load_whisper"),
 }
-# Families whose models write down what they hear.
-LISTENERS = {"whisper"}
+# Families whose models write down what they hear -> a module that has ``transcribe``,
+# which takes a model, samples at LISTENING_RATE and ``TranscriptionOptions``.
+LISTENERS = {"whisper": "mlx_speech.whisper.transcribe"}
+LISTENING_RATE = 16000
+# What transcribes when nothing else is asked for.
+DEFAULT_LISTENER = "turbo"
+# The recogniser that is part of the package: small, of few words, always there.
+BUNDLED = "bundled"
+BUNDLED_FOLDER = "recogniser"
 # Files that are a model by themselves.
 FILE_FAMILIES = {".pth": "vits", ".pt": "whisper"}
 # What folders hold that have no model_type: those of the VITS release these sections,
@@ -66,6 +79,96 @@ def load_voice(path: str | Path, **options: Any) -> Voice:
             "give a voice",
         )
     return load_model(path, **options)
+
+
+def find_listener(
+    name: str | Path = DEFAULT_LISTENER,
+    *,
+    offline: bool = False,
+    cache: str | Path | None = None,
+    on_download: Callable[[Download], None] | None = None,
+) -> Path:
+    """Find a model that transcribes; download it when it is nowhere on this machine.
+
+    Args:
+        name: ``bundled``, or as in ``mlx_speech.hub.resolve.resolve``.
+        offline, cache, on_download: as there.
+
+    Returns:
+        What :func:`load_listener` takes.
+
+    Raises:
+        SpeechError: as there; this installation lacks the bundled recogniser.
+    """
+    if str(name) == BUNDLED:
+        folder = Path(str(files("mlx_speech.weights"))) / BUNDLED_FOLDER
+        if not (folder / "config.json").is_file():
+            raise SpeechError(
+                "this installation has no bundled recogniser",
+                f"name another model, such as `{DEFAULT_LISTENER}`",
+            )
+        return folder
+    from mlx_speech.hub.resolve import resolve
+
+    found = resolve(
+        name,
+        offline=offline,
+        cache=cache,
+        on_download=on_download,
+        otherwise=f"or use `-m {BUNDLED}`, which knows a few hundred English words",
+    )
+    return model_folder(found)
+
+
+def load_listener(path: str | Path, **options: Any) -> Any:
+    """Load a model that transcribes; otherwise like :func:`load_model`.
+
+    Raises:
+        SpeechError: also when the model is of a family that does not transcribe.
+    """
+    family = model_family(path)
+    if family not in LISTENERS:
+        raise SpeechError(
+            f"`{path}` is a model of the family `{family}`, which does not transcribe",
+            f"give a Whisper model, such as `{DEFAULT_LISTENER}`",
+        )
+    return load_model(path, **options)
+
+
+def transcribe(
+    source: AudioSource | np.ndarray, model: Any = DEFAULT_LISTENER, **options: Any
+) -> Transcription:
+    """Write down what is said in a recording.
+
+    Args:
+        source: a path, an open file, "-" for standard input, samples with their rate
+            as a pair, or samples alone: float [samples] at 16 kHz.
+        model: a loaded model, or what :func:`find_listener` takes.
+        options: of the family's ``transcribe`` and of its ``TranscriptionOptions``;
+            Whisper's are in ``mlx_speech.whisper.transcribe``: ``language="de"``,
+            ``word_timestamps=True``, ``exact=True``, ``listener=print`` ...
+
+    Raises:
+        SpeechError: no such model or recording, or one that cannot be read; options
+            that contradict each other or do not fit the model.
+        TypeError: an option of a name that the family does not know.
+    """
+    import numpy as np
+
+    from mlx_speech.audio.io import load
+
+    if isinstance(source, np.ndarray):
+        source = (source, LISTENING_RATE)
+    samples, _ = load(source, LISTENING_RATE)
+    if isinstance(model, str | Path):
+        model = load_listener(find_listener(model))
+    # A model's class stands in the package of its family.
+    module = import_module(LISTENERS[type(model).__module__.split(".")[1]])
+    names = {field.name for field in fields(module.TranscriptionOptions)}
+    wanted = module.TranscriptionOptions(
+        **{name: options.pop(name) for name in names & set(options)}
+    )
+    return module.transcribe(model, samples, wanted, **options)
 
 
 def model_family(path: str | Path) -> str:

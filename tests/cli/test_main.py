@@ -20,6 +20,7 @@ from mlx_speech.errors import SpeechError
 Run = Callable[..., tuple[int, str, str]]
 
 COMMANDS = {
+    "transcribe": [],
     "check-data": [],
     "train-vits": [],
     "speak": [],

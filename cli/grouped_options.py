@@ -1,0 +1,109 @@
+"""Groups of flags that several commands share: a dataclass, whose fields are the flags.
+
+Typer reads one function's parameters; thirty of them make no readable signature. A
+command decorated with ``grouped`` takes such dataclasses as parameters instead.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+from typer.core import TyperCommand
+
+# How openai-whisper's users switch flags: `--word_timestamps True`.
+SPELLED = {"true": True, "false": False}
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take dataclasses of flags.
+
+    Args:
+        command: a function as typer takes it. Each field of a parameter's dataclass is
+            ``name: Annotated[type, typer.Option(...)] = default``.
+
+    Returns:
+        A function with a parameter for each field in the place of the dataclasses.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, type] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        kind = hints[parameter.name]
+        if isinstance(kind, type) and is_dataclass(kind):
+            groups[parameter.name] = kind
+            parameters += _flags(kind)
+        else:
+            parameters.append(
+                parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY)
+            )
+
+    def run(**values: Any) -> None:
+        for name, kind in groups.items():
+            own = {field.name: values.pop(field.name) for field in fields(kind)}
+            values[name] = kind(**own)
+        command(**values)
+
+    run.__name__ = command.__name__
+    run.__doc__ = command.__doc__
+    run.__module__ = command.__module__
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run
+
+
+def _flags(kind: type) -> list[inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(kind)
+    ]
+
+
+class SwitchCommand(TyperCommand):
+    """A command whose switches may be spelled ``--flag True`` and ``--flag False``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, those spellings replaced by typer's own."""
+        return super().parse_args(ctx, self._plain(ctx, args))
+
+    def _plain(self, ctx: Any, args: Sequence[str]) -> list[str]:
+        switches = {
+            flag: parameter
+            for parameter in self.params
+            if getattr(parameter, "is_flag", False)
+            for flag in parameter.opts
+        }
+        plain: list[str] = []
+        rest = list(args)
+        while rest:
+            word = rest.pop(0)
+            if word == "--":
+                return [*plain, word, *rest]
+            name = word.replace("_", "-") if word.startswith("--") else word
+            wanted = SPELLED.get(rest[0].lower()) if rest else None
+            if name not in switches or wanted is None:
+                plain.append(word)
+                continue
+            rest.pop(0)
+            if wanted:
+                plain.append(word)
+            else:
+                plain += switches[name].secondary_opts[:1]
+        return plain
+
+
+def number_or_none(text: Any) -> float | None:
+    """A number, or ``None`` as openai-whisper's users switch a limit off.
+
+    Raises:
+        ValueError: neither.
+    """
+    return None if str(text).lower() in ("none", "") else float(text)

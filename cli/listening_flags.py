@@ -1,0 +1,282 @@
+"""Flags of the commands that write down speech; the names are openai-whisper's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mlx_speech.cli.grouped_options import number_or_none
+from mlx_speech.errors import SpeechError
+
+_MODEL = "Model"
+_DECODING = "Decoding"
+
+
+class Task(str, Enum):
+    """What to write down."""
+
+    transcribe = "transcribe"
+    translate = "translate"
+
+
+def _number(*names: str, help: str) -> Any:
+    return typer.Option(
+        *names,
+        help=f"{help}; `None` for no limit.",
+        parser=number_or_none,
+        metavar="NUMBER",
+        rich_help_panel=_DECODING,
+    )
+
+
+@dataclass(frozen=True)
+class ModelFlags:
+    """Which model listens, and on what."""
+
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            envvar="MLX_SPEECH_MODEL",
+            help="A name such as tiny, small, large-v3, turbo, distil-large-v3; a "
+            "Hugging Face repository; a folder or a .pt; or `bundled`, a small one of "
+            "few English words that is always there.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "turbo"
+    model_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Cache of downloaded models [default: Hugging Face's].",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline",
+            help="Never use the network.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False
+    fp16: Annotated[
+        bool | None,
+        typer.Option(
+            "--fp16/--no-fp16",
+            help="Compute in half precision, or in single [default: on a GPU as the "
+            "file is, on a CPU single].",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "--language",
+            "-l",
+            help="Code or English name, de or german [default: detected].",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+
+    @property
+    def code(self) -> str | None:
+        """The language as a code; None when it is to be detected.
+
+        Raises:
+            SpeechError: an unknown one; such as are like it are suggested.
+        """
+        if self.language is None or self.language.lower() in ("auto", "none"):
+            return None
+        from mlx_speech.whisper.languages import language_code
+
+        return language_code(self.language)
+
+
+@dataclass(frozen=True)
+class DecodingFlags:
+    """How a window of speech is decoded, and when it is tried again."""
+
+    task: Annotated[
+        Task,
+        typer.Option(
+            help="translate: into English, whatever is spoken.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = Task.transcribe
+    temperature: Annotated[
+        float,
+        typer.Option(
+            help="0 takes the likeliest words, more draws them.",
+            min=0.0,
+            rich_help_panel=_DECODING,
+        ),
+    ] = 0.0
+    temperature_increment_on_fallback: Annotated[
+        float | None,
+        _number(help="Added to the temperature when a window fails, up to 1"),
+    ] = 0.2
+    best_of: Annotated[
+        float | None, _number(help="Draws to choose from at temperatures above 0")
+    ] = 5
+    beam_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Beams of a beam search at temperature 0 [default: none; "
+            "openai-whisper's command takes 5].",
+            rich_help_panel=_DECODING,
+        ),
+    ] = None
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the beam search: so many times its beams are waited for "
+            "[default: 1].",
+            rich_help_panel=_DECODING,
+        ),
+    ] = None
+    length_penalty: Annotated[
+        float | None,
+        typer.Option(
+            help="Exponent alpha of Google's length penalty, 0 to 1 [default: divide "
+            "by the length].",
+            rich_help_panel=_DECODING,
+        ),
+    ] = None
+    suppress_tokens: Annotated[
+        str,
+        typer.Option(
+            help="Ids that never come, with commas; -1: marks that nobody speaks.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = "-1"
+    initial_prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="Text as if said before the recording: names, spelling, style.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = None
+    carry_initial_prompt: Annotated[
+        bool,
+        typer.Option(
+            "--carry-initial-prompt",
+            help="Prompt every window with it, not only the first.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = False
+    condition_on_previous_text: Annotated[
+        bool,
+        typer.Option(
+            "--condition-on-previous-text/--no-condition-on-previous-text",
+            help="Prompt each window with the text before it; without, one slip of "
+            "the model does not lead to the next.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = True
+    compression_ratio_threshold: Annotated[
+        float | None, _number(help="A window whose text repeats itself more failed")
+    ] = 2.4
+    logprob_threshold: Annotated[
+        float | None, _number(help="A window of less likely words failed")
+    ] = -1.0
+    no_speech_threshold: Annotated[
+        float | None,
+        _number(help="A failed window whose silence is more probable is left out"),
+    ] = 0.6
+    clip_timestamps: Annotated[
+        str,
+        typer.Option(
+            help="Only these parts: start,end,start,end,... in seconds.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = "0"
+    hotwords: Annotated[
+        str | None,
+        typer.Option(
+            help="Words that are likely to come, such as names.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = None
+    multilingual: Annotated[
+        bool,
+        typer.Option(
+            "--multilingual",
+            help="Detect the language of every window, not of the whole.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = False
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="OpenAI's algorithm: one window after the other, each prompted by the "
+            "one before, silence included.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = False
+    vad: Annotated[
+        bool,
+        typer.Option(
+            "--vad/--no-vad",
+            help="Decode only where somebody speaks.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = True
+    batch_size: Annotated[
+        int,
+        typer.Option(min=1, help="Windows decoded at once.", rich_help_panel=_DECODING),
+    ] = 8
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """The temperatures to try, one after the other."""
+        step = self.temperature_increment_on_fallback
+        if step is None:
+            return (self.temperature,)
+        if step <= 0:
+            raise SpeechError(
+                f"a temperature increment of {step} never comes to an end",
+                "give more than 0, or `None` for a single try",
+            )
+        import numpy as np
+
+        # openai-whisper's formula, so that the temperatures are the same to the bit.
+        steps = np.arange(self.temperature, 1.0 + 1e-6, step)
+        return tuple(map(float, steps)) or (self.temperature,)
+
+    def options(self) -> dict[str, Any]:
+        """The options of ``mlx_speech.transcribe``.
+
+        Raises:
+            SpeechError: flags that contradict each other.
+        """
+        if self.best_of is not None and self.best_of != int(self.best_of):
+            raise SpeechError(f"--best-of is {self.best_of}", "give a whole number")
+        return {
+            "task": self.task.value,
+            "temperature": self.temperatures,
+            "best_of": None if self.best_of is None else int(self.best_of),
+            "beam_size": self.beam_size,
+            "patience": self.patience,
+            "length_penalty": self.length_penalty,
+            "suppress_tokens": self.suppress_tokens,
+            "initial_prompt": self.initial_prompt,
+            "carry_initial_prompt": self.carry_initial_prompt,
+            "condition_on_previous_text": self.condition_on_previous_text,
+            "compression_ratio_threshold": self.compression_ratio_threshold,
+            "logprob_threshold": self.logprob_threshold,
+            "no_speech_threshold": self.no_speech_threshold,
+            "clip_timestamps": self.clip_timestamps,
+            "hotwords": self.hotwords,
+            "multilingual": self.multilingual,
+            "exact": self.exact,
+            "batch_size": self.batch_size,
+            **({} if self.vad else {"find_speech": None}),
+        }

@@ -1,0 +1,234 @@
+"""``mlx-speech transcribe``: recordings to text, subtitles or JSON."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlx_speech.cli.console import print_error
+from mlx_speech.cli.grouped_options import grouped
+from mlx_speech.cli.listening_flags import DecodingFlags, ModelFlags
+from mlx_speech.cli.recordings import Recording, gather
+from mlx_speech.cli.subtitle_flags import SubtitleFlags
+from mlx_speech.cli.transcription_output import (
+    OutputFlags,
+    json_failure,
+    json_line,
+)
+from mlx_speech.cli.transcription_screen import TranscriptionScreen
+from mlx_speech.errors import SpeechError
+
+if TYPE_CHECKING:
+    from mlx_speech.writers import Transcription, WriterOptions
+
+EXAMPLES = """
+Examples:
+
+    mlx-speech transcribe talk.m4a
+
+    mlx-speech transcribe talks/ --recursive -f srt -f txt -o texts --skip-existing
+
+    mlx-speech transcribe - -m bundled --json < command.wav
+
+Without -f and -o the text goes to standard output as it comes. One recording that fails
+does not stop the others. Exit code: 0 all done, 1 something failed, 2 wrong usage, 130
+stopped by Ctrl-C.
+"""
+# Errors after which every other recording would be in vain.
+_FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+STOPPED = 130
+
+
+@grouped
+def transcribe(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|DIR|-...",
+            help="Recordings, folders of them, or `-` for standard input.",
+            show_default=False,
+        ),
+    ],
+    listening: ModelFlags,
+    decoding: DecodingFlags,
+    subtitles: SubtitleFlags,
+    output: OutputFlags,
+    recursive: Annotated[
+        bool,
+        typer.Option(
+            "--recursive",
+            "-r",
+            help="Take the folders inside of folders too.",
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Show every segment with its times.",
+        ),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk.")] = False,
+) -> None:
+    """Write down what is said in recordings."""
+    output.check()
+    options = {
+        "language": listening.code,
+        **decoding.options(),
+        **subtitles.options(),
+    }
+    found = gather(inputs, recursive)
+    names = output.names(found.recordings)
+    todo = [
+        (recording, name)
+        for recording, name in zip(found.recordings, names, strict=True)
+        if not output.finished(name)
+    ]
+    screen = TranscriptionScreen(
+        quiet,
+        prints_text=not output.writes_files and not output.as_json,
+        verbose=verbose,
+        headed=len(found.recordings) > 1,
+    )
+    for note in subtitles.notes():
+        screen.note(f"note: {note}")
+    if skipped := len(names) - len(todo):
+        screen.note(f"{skipped} of {len(names)} recordings are done already")
+    run = _Run(output, subtitles.lines(), screen, options)
+    run.total = len(todo) + len(found.problems)
+    for problem in found.problems:
+        run.failed(problem)
+    if todo:
+        from mlx_speech.cli.listeners import open_listener
+
+        run.model = open_listener(listening, quiet)
+        run.go_through(todo)
+    run.finish()
+
+
+@dataclass
+class _Run:
+    """Goes through recordings and counts what becomes of them."""
+
+    output: OutputFlags
+    lines: WriterOptions
+    screen: TranscriptionScreen
+    options: dict[str, Any]
+    model: Any = None
+    total: int = 0
+    done: int = 0
+    heard_seconds: float = 0.0
+    taken_seconds: float = 0.0
+    failures: list[tuple[str, SpeechError]] = field(default_factory=list)
+
+    def go_through(self, todo: Iterable[tuple[Recording, str]]) -> None:
+        """Transcribe every recording.
+
+        Raises:
+            SpeechError: Ctrl-C was pressed, or the disk is full.
+        """
+        for recording, name in todo:
+            try:
+                self._take(recording, name)
+            except KeyboardInterrupt:
+                self.screen.end()
+                raise self._stopped() from None
+            except SpeechError as error:
+                self.screen.end()
+                self.failed(error, recording)
+                if getattr(error.__cause__, "errno", None) in _FATAL:
+                    raise self._stopped_by(error) from error
+            else:
+                self.done += 1
+
+    def failed(self, error: SpeechError, recording: Recording | None = None) -> None:
+        """Say what failed at once: a run may take hours."""
+        self.failures.append((recording.title if recording else "", error))
+        if recording is not None and self.output.as_json:
+            print(json_failure(recording, error), flush=True)
+        if self.total > 1:
+            print_error(error.message, error.hint)
+
+    def finish(self) -> None:
+        """Sum up.
+
+        Raises:
+            SpeechError: not all was done.
+        """
+        if self.total > 1 and self.done:
+            speed = self.heard_seconds / max(self.taken_seconds, 1e-6)
+            self.screen.note(
+                f"{self.done} of {self.total} recordings done: "
+                f"{_duration(self.heard_seconds)} in {_duration(self.taken_seconds)}, "
+                f"{speed:.1f}x real time"
+            )
+        if not self.failures:
+            return
+        if self.total == 1:
+            raise self.failures[0][1]
+        names = [f"`{name}`" for name, _ in self.failures if name]
+        listed = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
+        raise SpeechError(
+            f"{len(self.failures)} of {self.total} failed"
+            + (f": {listed}" * bool(names))
+        )
+
+    def _take(self, recording: Recording, name: str) -> None:
+        from mlx_speech.audio.io import load
+        from mlx_speech.models import LISTENING_RATE, transcribe
+
+        began = time.perf_counter()
+        samples, rate = load(recording.source, LISTENING_RATE)
+        seconds = len(samples) / rate
+        self.screen.begin(recording.title, seconds)
+        result = transcribe(
+            samples, self.model, listener=self.screen.hear, **self.options
+        )
+        self.screen.end()
+        self._put(recording, name, result)
+        self.heard_seconds += seconds
+        self.taken_seconds += time.perf_counter() - began
+        if not result.text.strip():
+            self.screen.note(f"note: nothing is said in `{recording.title}`")
+
+    def _put(self, recording: Recording, name: str, result: Transcription) -> None:
+        from mlx_speech.writers import write_transcription
+
+        if self.output.writes_files:
+            paths = write_transcription(
+                self.output.folder, name, self.output.formats, result, self.lines
+            )
+            for path in paths:
+                if not self.output.as_json:
+                    print(path, flush=True)
+        if self.output.as_json:
+            print(json_line(recording, result), flush=True)
+
+    def _stopped(self) -> SpeechError:
+        error = SpeechError(*self._rest("stopped"))
+        error.exit_code = STOPPED
+        return error
+
+    def _stopped_by(self, error: SpeechError) -> SpeechError:
+        message, hint = self._rest(error.message)
+        return SpeechError(message, hint or error.hint)
+
+    def _rest(self, reason: str) -> tuple[str, str]:
+        if self.total == 1 or not self.output.writes_files:
+            return reason, ""
+        return (
+            f"{reason}; {self.done} of {self.total} recordings are done",
+            "what is written is whole; the same command with --skip-existing goes on",
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -151,7 +151,7 @@ def routed_operations(
 
 
 def compute_fraction(transform: TernaryRoutedFFT) -> float:
-    """Share of the complex FFT's operations that the hard gates leave, all bins read."""
+    """Share of the complex FFT's operations that hard gates leave, all bins read."""
     operations = routed_operations(transform.gates, transform.mode)
     return operations / complex_fft_operations(transform.n)
 

@@ -144,10 +144,12 @@ class TernaryRoutedFFT(ButterflyTransform):
         self._gates = gates.astype(np.int8)
         self.relaxation = None
 
-    def harden(self) -> None:
-        """Make the likeliest state of every gate its hard one."""
-        likeliest = [np.argmax(np.array(each), -1).reshape(-1) for each in self.logits]
-        self.set_gates(np.array(STATES, np.int8)[np.stack(likeliest)])
+    def likeliest_on(self) -> np.ndarray:
+        """Forward or reverse, whichever has the higher logit, int8 [stages, n / 2]."""
+        on = [
+            np.argmax(np.array(each)[..., 1:], -1).reshape(-1) for each in self.logits
+        ]
+        return np.array(STATES[1:], np.int8)[np.stack(on)]
 
     def off_margin(self) -> np.ndarray:
         """How much likelier off is than on, float32 [stages, n / 2], of the logits."""
@@ -186,7 +188,7 @@ class TernaryRoutedFFT(ButterflyTransform):
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes in a file: float32 twiddles of the gates that are on, two bits a gate."""
+        """Bytes that it needs: float32 twiddles where gates are on, two bits a gate."""
         computed = int(np.count_nonzero(self._gates))
         return 8 * computed + -(-2 * self._gates.size // 8)
 
@@ -201,7 +203,7 @@ class TernaryRoutedFFT(ButterflyTransform):
             off, signed = mixture[..., 0], mixture[..., 1] - mixture[..., 2]
         # The mixture of the three maps is linear in the weights of the states.
         turned = signed * from_pairs(pairs)
-        kept = off.astype(mx.complex64) if self.mode == "skip" else mx.zeros_like(turned)
+        kept = off.astype(mx.complex64) if self.mode == "skip" else 0 * turned
         ones = mx.ones_like(turned)
         top = mx.stack([ones, turned], axis=-1)
         bottom = mx.stack([ones - kept, kept - turned], axis=-1)

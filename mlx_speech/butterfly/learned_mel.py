@@ -1,4 +1,4 @@
-"""Learned transforms in the place of ``rfft``: in log-mel, Whisper's and VITS's alike."""
+"""Learned transforms in the place of ``rfft``: in log-mel, Whisper's and VITS's."""
 
 from __future__ import annotations
 

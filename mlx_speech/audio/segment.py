@@ -223,15 +223,31 @@ def _halved(
     while span.seconds > room:
         low = span.start + max(shortest, room / 2)
         high = min(span.start + room, max(low, span.end - shortest))
-        cut = _quietest(samples, sample_rate, low, high)
+        cut = quietest_moment(samples, sample_rate, low, high)
         parts.append(Span(span.start, cut))
         span = Span(cut, span.end)
     return [*parts, span]
 
 
-def _quietest(samples: np.ndarray, sample_rate: int, low: float, high: float) -> float:
-    """The time between ``low`` and ``high`` (seconds) around which is least sound."""
-    width = max(1, round(QUIET_SECONDS * sample_rate))
+def quietest_moment(
+    samples: np.ndarray,
+    sample_rate: int,
+    low: float,
+    high: float,
+    width_seconds: float = QUIET_SECONDS,
+) -> float:
+    """The time around which is least sound.
+
+    Args:
+        samples: float [samples].
+        sample_rate: hertz.
+        low, high: seconds between which it is looked for.
+        width_seconds: how long the quiet should last.
+
+    Returns:
+        Seconds, at least ``low`` and at most ``high``.
+    """
+    width = max(1, round(width_seconds * sample_rate))
     first = round(low * sample_rate)
     part = samples[first : round(high * sample_rate) + 1].astype(np.float64)
     energy = np.convolve(part**2, np.ones(width), "same")

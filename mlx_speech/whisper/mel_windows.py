@@ -7,6 +7,8 @@ window exists at a time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mlx.core as mx
 import numpy as np
 
@@ -86,14 +88,31 @@ class MelWindows:
         Returns:
             float32 [1, window, n_mels].
         """
+        return self.joined([(start, frames)])
+
+    def joined(self, pieces: Sequence[tuple[int, int]]) -> mx.array:
+        """Frames from several places, one after the other, as one window.
+
+        Args:
+            pieces: first frame and how many, as for :meth:`window`, together at most a
+                window's.
+
+        Returns:
+            float32 [1, window, n_mels].
+        """
+        parts = [self._frames(start, frames) for start, frames in pieces]
+        logs = mx.concatenate(parts) if len(parts) > 1 else parts[0]
+        return mx.pad(logs, [(0, self._window - logs.shape[0]), (0, 0)])[None]
+
+    def _frames(self, start: int, frames: int) -> mx.array:
+        """Log-mel of the frames from ``start`` on, [frames, n_mels]."""
         spec = self._spec
         first = start * spec.hop_length - spec.pad
         # The transform drops the last frame that it could make.
         end = (start + frames) * spec.hop_length - spec.pad + spec.n_fft
         padded = mx.array(self._slice(first, end))
         spectrum = spectrum_of_padded(padded, spec, self._rfft)
-        logs = normalise_log_mel(raw_log_mel(spectrum, spec), self._peak, spec)
-        return mx.pad(logs, [(0, self._window - frames), (0, 0)])[None]
+        return normalise_log_mel(raw_log_mel(spectrum, spec), self._peak, spec)
 
     def _slice(self, first: int, end: int) -> np.ndarray:
         """Samples ``first`` to ``end``: mirrored at the start, then silence."""

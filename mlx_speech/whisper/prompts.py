@@ -23,12 +23,12 @@ def initial_tokens(
         )
     ]
     if options.prefix:
-        prefix = _ids(tokenizer, options.prefix)
+        prefix = prompt_ids(tokenizer, options.prefix)
         # What is sampled may take half of the context; the prefix, what is left of
         # that half. When nothing is left, OpenAI's does not cut.
         tokens += prefix[-(n_ctx // 2 - sample_len) :]
     if options.prompt:
-        prompt = _ids(tokenizer, options.prompt)[-(n_ctx // 2 - 1) :]
+        prompt = prompt_ids(tokenizer, options.prompt)[-(n_ctx // 2 - 1) :]
         tokens = [tokenizer.special.sot_prev, *prompt, *tokens]
     return tuple(tokens)
 
@@ -64,7 +64,7 @@ def _listed(wanted: str | Sequence[int]) -> Sequence[str] | Sequence[int]:
     return wanted.split(",") if isinstance(wanted, str) else wanted
 
 
-def _ids(tokenizer: Tokenizer, text: str | Sequence[int]) -> list[int]:
+def prompt_ids(tokenizer: Tokenizer, text: str | Sequence[int]) -> list[int]:
     """Encode a text as if after another word; take ids as they are."""
     if isinstance(text, str):
         return tokenizer.encode(" " + text.strip())

@@ -29,6 +29,9 @@ class TranscriptionOptions:
         condition_on_previous_text: prompt each window with what came before.
         initial_prompt: text that prompts the first window.
         carry_initial_prompt: prompt every window with it.
+        hotwords: words that are likely to come; they precede the prompt of every
+            window, unless there is a prefix.
+        multilingual: detect the language of each window, not of the whole.
         clip_timestamps: start, end, start, end ... in seconds, as numbers or one text
             with commas; the last end may be left out.
         word_timestamps: find the time of every word, and place segments by them.
@@ -57,6 +60,8 @@ class TranscriptionOptions:
     condition_on_previous_text: bool = True
     initial_prompt: str | None = None
     carry_initial_prompt: bool = False
+    hotwords: str | None = None
+    multilingual: bool = False
     clip_timestamps: str | Sequence[float] = (0.0,)
     word_timestamps: bool = False
     prepend_punctuations: str = PREPENDED
@@ -77,7 +82,7 @@ class TranscriptionOptions:
         return tuple(self.temperature)
 
     def decoding(
-        self, temperature: float, language: str, prompt: Sequence[int]
+        self, temperature: float, language: str | None, prompt: Sequence[int]
     ) -> DecodingOptions:
         """Options of one window at one temperature."""
         drawn = temperature > 0

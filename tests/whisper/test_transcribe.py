@@ -10,13 +10,13 @@ import pytest
 
 from mlx_speech.audio.mel import log_mel
 from mlx_speech.errors import SpeechError
+from mlx_speech.whisper import transcribe
 from mlx_speech.whisper.config import WhisperConfig
 from mlx_speech.whisper.decoding_options import DecodingResult
 from mlx_speech.whisper.mel_windows import MelWindows, mel_spec
 from mlx_speech.whisper.model import Whisper
 from mlx_speech.whisper.segments import Piece, cut_window
 from mlx_speech.whisper.tokenizer import Tokenizer
-from mlx_speech.whisper.transcribe import transcribe
 from mlx_speech.whisper.transcription_options import TranscriptionOptions
 from mlx_speech.whisper.vocabulary import SpecialTokens, Vocabulary
 
@@ -52,7 +52,11 @@ def sound(seconds: float) -> np.ndarray:
 def run(model: Whisper, samples: np.ndarray, **options: Any) -> Any:
     settings = {"language": "en", "temperature": 0.0, **options}
     return transcribe(
-        model, samples, TranscriptionOptions(**settings), tokenizer=Tokenizer(SMALL)
+        model,
+        samples,
+        TranscriptionOptions(**settings),
+        exact=True,
+        tokenizer=Tokenizer(SMALL),
     )
 
 

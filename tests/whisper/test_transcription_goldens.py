@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from mlx_speech.hub.load import load_strict
-from mlx_speech.whisper import transcribe as module
+from mlx_speech.whisper import fallback as module
+from mlx_speech.whisper import transcribe
 from mlx_speech.whisper.config import WhisperConfig
 from mlx_speech.whisper.layouts import fuse, to_hf_names
 from mlx_speech.whisper.mel_windows import MelWindows
@@ -68,10 +69,11 @@ def run(key: str, monkeypatch: pytest.MonkeyPatch) -> Transcription:
         return decode(model, audio, options, **keywords)
 
     monkeypatch.setattr(module, "decode", replayed)
-    found = module.transcribe(
+    found = transcribe(
         model_of(model_name),
         RECIPE.recording(model_name),
         TranscriptionOptions(**RECIPE.TRANSCRIPTIONS[options_name]),
+        exact=True,
     )
     assert next(drawn, None) is None, "fewer windows were drawn"
     return found

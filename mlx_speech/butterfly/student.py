@@ -1,4 +1,4 @@
-"""The student: a routed transform, a corrector, and mel bands, with presets."""
+"""Students that approximate mel bands: a routed transform, and every second bin."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mlx_speech.butterfly.corrector import Corrector
 from mlx_speech.butterfly.cost import (
     FrameCost,
     compute_fraction,
+    even_bins_operations,
     frame_cost,
     read_bins,
     routed_operations,
@@ -78,20 +79,71 @@ def routing_spec(
     )
 
 
-class RoutedMel(nn.Module):
-    """Mel bands by a routed transform; what `distill` trains.
+class MelStudent(nn.Module):
+    """Mel bands of frames by a transform that is not the exact one.
+
+    Args:
+        spec: the spectrogram; its power must be 2.
+        filters: mel weights to begin with, float32 [bins, bands].
+
+    Attributes:
+        log_gains: float32 [bins, bands]: the weights are multiplied by their
+            exponentials, so they stay positive, and what was zero stays zero.
+
+    Raises:
+        SpeechError: a spec of another kind.
+    """
+
+    def __init__(self, spec: MelSpec, filters: mx.array) -> None:
+        super().__init__()
+        if spec.power != 2 or spec.win_length != spec.n_fft:
+            raise SpeechError(
+                "a student needs mel bands of power, and windows as long as the "
+                f"transform, not power {spec.power} and win_length {spec.win_length}",
+                "take `routing_spec`",
+            )
+        self.spec = spec
+        self._filters = filters
+        self.log_gains = mx.zeros(filters.shape)
+
+    @property
+    def mel_weights(self) -> mx.array:
+        """The weights of the bands, float32 [bins, bands]."""
+        return self._filters * mx.exp(self.log_gains)
+
+    @property
+    def filters(self) -> np.ndarray:
+        """The weights before training, float32 [bins, bands]."""
+        return np.array(self._filters)
+
+    def __call__(self, frames: mx.array) -> mx.array:
+        """Spectrum of windowed frames: [..., n_fft] to complex64 [..., n_fft / 2 + 1].
+
+        As a real FFT's, and a front end takes it as one.
+        """
+        raise NotImplementedError
+
+    def mel(self, spectrum: mx.array) -> mx.array:
+        """Power of the bands, of such a spectrum: float32 [..., bands]."""
+        return squared_magnitude(spectrum) @ self.mel_weights
+
+    def log_mel(self) -> LearnedMel:
+        """The student as a drop-in for ``log_mel``."""
+        return LearnedMel(self, self.spec, self.mel_weights)
+
+    def cost(self) -> FrameCost:
+        """Real operations of a frame."""
+        raise NotImplementedError
+
+
+class RoutedMel(MelStudent):
+    """Mel bands by a routed transform and a corrector.
 
     Args:
         spec: the spectrogram; its n_fft must be a power of two, its power 2.
         mode: of `TernaryRoutedFFT`.
         layout: see `RoutingPreset`.
         corrector: see `Corrector`.
-
-    Attributes:
-        transform: the routed transform.
-        corrector: applied to its bins 0 ... n_fft / 2.
-        log_gains: float32 [bins, bands]: the mel filters are multiplied by their
-            exponentials, so weights stay positive and what was zero stays zero.
 
     Raises:
         SpeechError: a spec of another kind; an unknown word.
@@ -104,44 +156,15 @@ class RoutedMel(nn.Module):
         layout: str = "single",
         corrector: str = "gain",
     ) -> None:
-        super().__init__()
+        super().__init__(spec, mel_filterbank(spec))
         check_choice("layout", layout, LAYOUTS)
-        if spec.power != 2 or spec.win_length != spec.n_fft:
-            raise SpeechError(
-                "a routed transform needs mel bands of power, and windows as long as "
-                f"the transform, not power {spec.power}, win_length {spec.win_length}",
-                "take `routing_spec`",
-            )
-        self.spec = spec
         self.layout = layout
         self.transform = TernaryRoutedFFT(spec.n_fft, mode=mode)
         self.corrector = Corrector(corrector, spec.n_bins)
-        self._filters = mel_filterbank(spec)
-        self.log_gains = mx.zeros(self._filters.shape)
-
-    @property
-    def mel_weights(self) -> mx.array:
-        """The weights of the bands, float32 [bins, bands]."""
-        return self._filters * mx.exp(self.log_gains)
 
     def __call__(self, frames: mx.array) -> mx.array:
-        """The spectrum of windowed frames, repaired.
-
-        Args:
-            frames: [..., n_fft] real.
-
-        Returns:
-            complex64 [..., n_fft / 2 + 1], as a real FFT's.
-        """
+        """As `MelStudent`; repaired by the corrector."""
         return self.corrector(self.transform(frames)[..., : self.spec.n_bins])
-
-    def mel(self, spectrum: mx.array) -> mx.array:
-        """Power of the bands, of such a spectrum: float32 [..., bands]."""
-        return squared_magnitude(spectrum) @ self.mel_weights
-
-    def log_mel(self) -> LearnedMel:
-        """The student as a drop-in for ``log_mel``."""
-        return LearnedMel(self, self.spec, self.mel_weights)
 
     @property
     def compute_fraction(self) -> float:
@@ -150,16 +173,45 @@ class RoutedMel(nn.Module):
 
     def cost(self) -> FrameCost:
         """Real operations of a frame, of mel bands and spectrum together."""
-        filters = np.array(self._filters)
-        wanted = read_bins(filters)
         transform = self.transform
         every = np.arange(self.spec.n_bins)
         if self.layout == "dual":
-            full = np.ones_like(transform.gates)
+            full, wanted = np.ones_like(transform.gates), read_bins(self.filters)
             operations = routed_operations(transform.gates, transform.mode, wanted)
             operations += routed_operations(full, transform.mode, every)
         else:
             operations = routed_operations(transform.gates, transform.mode, every)
         return frame_cost(
-            self.spec.n_fft, operations, filters, self.corrector.operations
+            self.spec.n_fft, operations, self.filters, self.corrector.operations
         )
+
+
+class EvenBinsMel(MelStudent):
+    """The baseline: every second bin, exactly, and mel weights learned for these.
+
+    Half of a frame is added to the other half, which leaves the even bins to a real
+    FFT of half the size. Each filter begins with what its bins give their neighbours.
+
+    Raises:
+        SpeechError: a spec of another kind.
+    """
+
+    def __init__(self, spec: MelSpec) -> None:
+        filters = np.array(mel_filterbank(spec))
+        shared = np.pad(filters, ((1, 1), (0, 0)))
+        even = filters + (shared[:-2] + shared[2:]) / 2
+        even[1::2] = 0
+        super().__init__(spec, mx.array(even))
+
+    def __call__(self, frames: mx.array) -> mx.array:
+        """As `MelStudent`, with zeros for the odd bins."""
+        half = self.spec.n_fft // 2
+        even = mx.fft.rfft(frames[..., :half] + frames[..., half:])
+        spread = mx.stack([even, mx.zeros_like(even)], axis=-1)
+        return spread.reshape(*even.shape[:-1], -1)[..., : self.spec.n_bins]
+
+    def cost(self) -> FrameCost:
+        """Real operations of a frame."""
+        n = self.spec.n_fft
+        folded = read_bins(self.filters) // 2
+        return frame_cost(n, even_bins_operations(n, folded), self.filters)

@@ -14,6 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_speech.errors import SpeechError
+from mlx_speech.nn.cpu_attention import attend_on_cpu, is_for_cpu
 from mlx_speech.nn.few_rows import Linear
 
 KeysValues = tuple[mx.array, mx.array]
@@ -207,6 +208,8 @@ def attend(
     query: mx.array, keys: mx.array, values: mx.array, mask: mx.array | str | None
 ) -> mx.array:
     """Scaled dot-product attention, all [batch, heads, length, head channels]."""
+    if is_for_cpu(query, keys, mask):
+        return attend_on_cpu(query, keys, values)
     scale = query.shape[-1] ** -0.5
     return mx.fast.scaled_dot_product_attention(
         query, keys, values, scale=scale, mask=mask

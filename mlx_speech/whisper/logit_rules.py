@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from mlx_speech.nn import exponentials
 from mlx_speech.whisper.tokenizer import Tokenizer
 
 BLOCK = 256
@@ -38,7 +39,7 @@ def log_sum_exp(logits: mx.array) -> mx.array:
     Returns:
         [rows].
     """
-    return mx.logsumexp(mx.logsumexp(in_blocks(logits), axis=-1), axis=-1)
+    return mx.logsumexp(exponentials.log_sum_exp(in_blocks(logits)), axis=-1)
 
 
 @dataclass(frozen=True)

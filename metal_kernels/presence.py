@@ -13,7 +13,7 @@ _pretended: list[str] = []
 
 
 def metal_is_available() -> bool:
-    """Tell whether ``mx.fast.metal_kernel`` can launch, on a real or pretended device."""
+    """Tell whether ``mx.fast.metal_kernel`` can launch, be it on a pretended device."""
     import mlx.core as mx
 
     return bool(_pretended) or mx.metal.is_available()

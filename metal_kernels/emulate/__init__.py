@@ -1,0 +1,22 @@
+"""Run and check Metal kernels of ``mx.fast.metal_kernel`` on a machine without Metal.
+
+The guide is README.md in this folder.
+"""
+
+from __future__ import annotations
+
+from mlx_speech.metal_kernels.emulate.faults import Finding, KernelFault
+from mlx_speech.metal_kernels.emulate.generate import GeneratedText, generate
+from mlx_speech.metal_kernels.emulate.launch import prepare, run
+from mlx_speech.metal_kernels.emulate.program import Outcome, Program
+
+__all__ = [
+    "Finding",
+    "GeneratedText",
+    "KernelFault",
+    "Outcome",
+    "Program",
+    "generate",
+    "prepare",
+    "run",
+]

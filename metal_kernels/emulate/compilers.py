@@ -1,0 +1,134 @@
+"""Finding a C++ compiler, and a cache folder of compiled code."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from mlx_speech.errors import SpeechError
+from mlx_speech.files import replacing_file
+
+# Both may be set by a user: a compiler command, and the folder of compiled kernels.
+COMPILER_VARIABLE = "MLX_SPEECH_CXX"
+CACHE_VARIABLE = "MLX_SPEECH_EMULATOR_CACHE"
+_MOST_FILES = 2000
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C++17 compiler.
+
+    Args:
+        command: how it is called.
+        clang: whether it is one by nature (Apple's ``g++`` is, and zig's).
+    """
+
+    command: tuple[str, ...]
+    clang: bool
+
+    def run(self, arguments: Sequence[str], folder: Path) -> tuple[bool, str]:
+        """Compile; answer whether it went well, and what was said."""
+        done = subprocess.run(
+            [*self.command, *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode == 0, done.stdout + done.stderr
+
+
+def zig_command() -> tuple[str, ...] | None:
+    """How to call the clang of the PyPI package ``ziglang``, when it is there."""
+    if find_spec("ziglang") is None:
+        return None
+    return (sys.executable, "-m", "ziglang", "c++")
+
+
+@functools.cache
+def compiler(command: str | None = None) -> Compiler:
+    """Choose the compiler that makes kernels run.
+
+    Args:
+        command: its name; by default that of ``MLX_SPEECH_CXX``, else the first of g++,
+            clang++ and ziglang.
+
+    Raises:
+        SpeechError: there is none.
+    """
+    asked = command or os.environ.get(COMPILER_VARIABLE)
+    if asked:
+        choices = [tuple(asked.split())]
+    else:
+        choices = [(name,) for name in ("g++", "clang++") if shutil.which(name)]
+        choices += [zig] if (zig := zig_command()) else []
+    for choice in choices:
+        if shutil.which(choice[0]):
+            said = subprocess.run(
+                [*choice, "--version"], capture_output=True, text=True, check=False
+            ).stdout
+            return Compiler(choice, "clang" in said.lower())
+    raise SpeechError(
+        f"no C++ compiler is here{f' called {asked}' if asked else ''}",
+        "install g++ or clang, or `pip install ziglang`",
+    )
+
+
+def cache_folder() -> Path:
+    """Folder of compiled kernels; may be deleted at any time."""
+    if asked := os.environ.get(CACHE_VARIABLE):
+        return Path(asked)
+    home = Path.home()
+    if platform.system() == "Darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    folder = base / "mlx-speech" / "emulator"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        # A home that cannot be written to: a folder of this user's own.
+        folder = Path(tempfile.gettempdir()) / f"mlx-speech-emulator-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():
+            raise SpeechError(
+                f"`{folder}` belongs to somebody else",
+                f"set {CACHE_VARIABLE} to a folder of yours",
+            ) from None
+    return folder
+
+
+def cache_key(*parts: str | bytes) -> str:
+    """Name what was made from ``parts``."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(f"{len(data)}:".encode() + data)
+    return digest.hexdigest()[:24]
+
+
+def keep(made: Path, target: Path) -> None:
+    """Move a finished file into the cache, and the oldest out when it is full."""
+    with replacing_file(target) as place:
+        shutil.copyfile(made, place)
+    kept = list(target.parent.iterdir())
+    if len(kept) <= _MOST_FILES:
+        return
+    ages = []
+    for path in kept:
+        try:
+            ages.append((path.stat().st_mtime, path))
+        except FileNotFoundError:
+            continue  # another process was tidying up
+    for _, path in sorted(ages)[: _MOST_FILES // 10]:
+        path.unlink(missing_ok=True)

@@ -218,6 +218,59 @@ def state() -> Arrays:
     return {name: weight(name, shape) for name, shape in shapes().items()}
 
 
+def mistral_state() -> Arrays:
+    """All weights as Mistral's consolidated.safetensors names and pairs them."""
+    found = {}
+    for name, array in state().items():
+        if name == "audio_tower.embed_positions.weight":
+            continue
+        if name.startswith("language_model") and ".q_proj" in name:
+            array = neighbours(array, TEXT["num_attention_heads"])
+        elif name.startswith("language_model") and ".k_proj" in name:
+            array = neighbours(array, TEXT["num_key_value_heads"])
+        found[mistral_name(name)] = array
+    return found
+
+
+def neighbours(rows: np.ndarray, heads: int) -> np.ndarray:
+    """Rows with the two of a rotated pair beside each other, not half a head apart."""
+    halves = rows.reshape(heads, 2, -1, *rows.shape[1:])
+    return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(rows.shape)
+
+
+def mistral_name(name: str) -> str:
+    """Mistral's name of an array, from Hugging Face's."""
+    embeddings = "mm_whisper_embeddings"
+    encoder = f"{embeddings}.whisper_encoder"
+    for ours, theirs in (
+        ("language_model.model.embed_tokens", f"{embeddings}.tok_embeddings"),
+        ("language_model.lm_head", "output"),
+        ("language_model.model.", ""),
+        ("multi_modal_projector.linear_1", f"{embeddings}.audio_language_projection.0"),
+        ("multi_modal_projector.linear_2", f"{embeddings}.audio_language_projection.2"),
+        ("audio_tower.conv1", f"{encoder}.conv_layers.0"),
+        ("audio_tower.conv2", f"{encoder}.conv_layers.1"),
+        ("audio_tower.layer_norm", f"{encoder}.transformer.norm"),
+        ("audio_tower.layers", f"{encoder}.transformer.layers"),
+        ("self_attn_layer_norm", "attention_norm"),
+        ("final_layer_norm", "ffn_norm"),
+        ("input_layernorm", "attention_norm"),
+        ("post_attention_layernorm", "ffn_norm"),
+        ("self_attn.q_proj", "attention.wq"),
+        ("self_attn.k_proj", "attention.wk"),
+        ("self_attn.v_proj", "attention.wv"),
+        ("self_attn.o_proj", "attention.wo"),
+        ("self_attn.out_proj", "attention.wo"),
+        ("mlp.gate_proj", "feed_forward.w1"),
+        ("mlp.down_proj", "feed_forward.w2"),
+        ("mlp.up_proj", "feed_forward.w3"),
+        ("fc1", "feed_forward.w1"),
+        ("fc2", "feed_forward.w2"),
+    ):
+        name = name.replace(ours, theirs)
+    return name
+
+
 def sinusoids(length: int, channels: int) -> np.ndarray:
     """Positions of the encoder, in double precision."""
     step = math.log(10000) / (channels // 2 - 1)

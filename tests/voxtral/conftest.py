@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlx_speech.hub.load import load_strict
+from mlx_speech.voxtral.config import VoxtralConfig
+from mlx_speech.voxtral.layouts import to_our_names
+from mlx_speech.voxtral.model import Voxtral
+from mlx_speech.voxtral.prompt import Turn
 from mlx_speech.voxtral.tokenizer import Tekken
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
@@ -58,3 +65,59 @@ def real_tekken(recipe: ModuleType) -> Tekken:
         pytest.skip("mistral-common is not installed")
     path = Path(package.origin).parent / "data" / "tekken_240911.json"
     return Tekken(recipe.with_audio(json.loads(path.read_text())))
+
+
+@pytest.fixture(scope="session")
+def tiny(recipe: ModuleType) -> Voxtral:
+    """The recipe's model of Voxtral 2507."""
+    config = VoxtralConfig.from_dict(recipe.hf_config())
+    model = Voxtral(config)
+    arrays = {name: mx.array(value) for name, value in recipe.state().items()}
+    load_strict(model, to_our_names(arrays, "hf", config), "recipe")
+    return model
+
+
+@pytest.fixture(scope="session")
+def long() -> Callable[[list[Any]], list[int]]:
+    """Make ids of a golden's, in which runs of audio tokens are [24, how many]."""
+    return lambda ids: [
+        token
+        for entry in ids
+        for token in ([entry[0]] * entry[1] if isinstance(entry, list) else [entry])
+    ]
+
+
+@pytest.fixture(scope="session")
+def turns(recipe: ModuleType) -> Callable[[str], list[Turn]]:
+    """A conversation of the recipe by its name."""
+
+    def part(content: str | list[str]) -> str | np.ndarray:
+        if isinstance(content, str):
+            return content
+        return recipe.clip(content[1]).astype(np.float32) / 32768
+
+    def make(name: str) -> list[Turn]:
+        return [
+            Turn(
+                speaker,
+                [said] if isinstance(said, str) else [part(one) for one in said],
+            )
+            for speaker, said in recipe.CONVERSATIONS[name]
+        ]
+
+    return make
+
+
+Array = mx.array | np.ndarray
+
+
+@pytest.fixture(scope="session")
+def relative() -> Callable[[Array, Array], float]:
+    """Compute the largest difference over the largest value."""
+
+    def compute(ours: Array, theirs: Array) -> float:
+        ours, theirs = np.array(ours), np.array(theirs)
+        assert ours.shape == theirs.shape
+        return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+    return compute

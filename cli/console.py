@@ -32,6 +32,15 @@ def print_error(message: str, hint: str = "") -> None:
         print(f"hint: {hint}", file=sys.stderr)
 
 
+def print_data(text: str) -> None:
+    """One line of data on standard output, at once.
+
+    Letters that the terminal's encoding lacks become question marks.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), flush=True)
+
+
 def print_note(message: str) -> None:
     """One line of talk."""
     print(message, file=sys.stderr)

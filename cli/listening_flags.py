@@ -259,7 +259,9 @@ class DecodingFlags:
         """
         if self.best_of is not None and self.best_of != int(self.best_of):
             raise SpeechError(f"--best-of is {self.best_of}", "give a whole number")
-        return {
+        if self.patience is not None and self.beam_size is None:
+            raise SpeechError("--patience is of the beam search", "add --beam-size 5")
+        whispers = {
             "task": self.task.value,
             "temperature": self.temperatures,
             "best_of": None if self.best_of is None else int(self.best_of),
@@ -276,7 +278,21 @@ class DecodingFlags:
             "clip_timestamps": self.clip_timestamps,
             "hotwords": self.hotwords,
             "multilingual": self.multilingual,
+        }
+        _check(whispers)
+        return {
+            **whispers,
             "exact": self.exact,
             "batch_size": self.batch_size,
             **({} if self.vad else {"find_speech": None}),
         }
+
+
+def _check(whispers: dict[str, Any]) -> None:
+    """Say before a model is loaded what no window could be decoded with."""
+    from mlx_speech.whisper.transcription_options import TranscriptionOptions
+
+    options = TranscriptionOptions(**whispers)
+    for temperature in options.temperatures:
+        options.decoding(temperature, None, ())
+    options.clips(frames=0, frames_per_second=100)

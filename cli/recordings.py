@@ -40,10 +40,10 @@ class Recording:
 
 @dataclass
 class Gathered:
-    """What was found, and what could not be looked into."""
+    """What was found, and what was given but could not be looked into, and why."""
 
     recordings: list[Recording] = field(default_factory=list)
-    problems: list[SpeechError] = field(default_factory=list)
+    problems: list[tuple[str, SpeechError]] = field(default_factory=list)
 
 
 def gather(inputs: Iterable[str], recursive: bool) -> Gathered:
@@ -63,7 +63,7 @@ def gather(inputs: Iterable[str], recursive: bool) -> Gathered:
         try:
             new = list(_below(given, recursive))
         except SpeechError as error:
-            found.problems.append(error)
+            found.problems.append((given, error))
             continue
         for recording in new:
             identity = recording.source

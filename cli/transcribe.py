@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlx_speech.cli.console import print_error
+from mlx_speech.cli.console import print_data, print_error
 from mlx_speech.cli.grouped_options import grouped
 from mlx_speech.cli.listening_flags import DecodingFlags, ModelFlags
 from mlx_speech.cli.recordings import Recording, gather
@@ -102,8 +102,8 @@ def transcribe(
         screen.note(f"{skipped} of {len(names)} recordings are done already")
     run = _Run(output, subtitles.lines(), screen, options)
     run.total = len(todo) + len(found.problems)
-    for problem in found.problems:
-        run.failed(problem)
+    for given, problem in found.problems:
+        run.failed(given, problem)
     if todo:
         from mlx_speech.cli.listeners import open_listener
 
@@ -137,21 +137,24 @@ class _Run:
             try:
                 self._take(recording, name)
             except KeyboardInterrupt:
-                self.screen.end()
                 raise self._stopped() from None
             except SpeechError as error:
-                self.screen.end()
-                self.failed(error, recording)
                 if getattr(error.__cause__, "errno", None) in _FATAL:
                     raise self._stopped_by(error) from error
+                self.failed(recording.source, error)
+            except OSError as error:
+                if isinstance(error, BrokenPipeError):
+                    raise
+                broken = SpeechError(f"`{recording.title}`: {error.strerror or error}")
+                self.failed(recording.source, broken)
             else:
                 self.done += 1
 
-    def failed(self, error: SpeechError, recording: Recording | None = None) -> None:
+    def failed(self, source: str, error: SpeechError) -> None:
         """Say what failed at once: a run may take hours."""
-        self.failures.append((recording.title if recording else "", error))
-        if recording is not None and self.output.as_json:
-            print(json_failure(recording, error), flush=True)
+        self.failures.append((source, error))
+        if self.output.as_json:
+            print_data(json_failure(source, error))
         if self.total > 1:
             print_error(error.message, error.hint)
 
@@ -172,12 +175,10 @@ class _Run:
             return
         if self.total == 1:
             raise self.failures[0][1]
-        names = [f"`{name}`" for name, _ in self.failures if name]
-        listed = ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
-        raise SpeechError(
-            f"{len(self.failures)} of {self.total} failed"
-            + (f": {listed}" * bool(names))
-        )
+        from mlx_speech.corpus import listed
+
+        names = listed(f"`{name}`" for name, _ in self.failures)
+        raise SpeechError(f"{len(self.failures)} of {self.total} failed: {names}")
 
     def _take(self, recording: Recording, name: str) -> None:
         from mlx_speech.audio.io import load
@@ -187,15 +188,19 @@ class _Run:
         samples, rate = load(recording.source, LISTENING_RATE)
         seconds = len(samples) / rate
         self.screen.begin(recording.title, seconds)
-        result = transcribe(
-            samples, self.model, listener=self.screen.hear, **self.options
-        )
-        self.screen.end()
+        try:
+            result = transcribe(
+                samples, self.model, listener=self.screen.hear, **self.options
+            )
+        finally:
+            self.screen.end()
         self._put(recording, name, result)
         self.heard_seconds += seconds
         self.taken_seconds += time.perf_counter() - began
         if not result.text.strip():
             self.screen.note(f"note: nothing is said in `{recording.title}`")
+        elif self.options["language"] is None:
+            self.screen.detail(f"the language is {result.language}")
 
     def _put(self, recording: Recording, name: str, result: Transcription) -> None:
         from mlx_speech.writers import write_transcription
@@ -206,9 +211,9 @@ class _Run:
             )
             for path in paths:
                 if not self.output.as_json:
-                    print(path, flush=True)
+                    print_data(str(path))
         if self.output.as_json:
-            print(json_line(recording, result), flush=True)
+            print_data(json_line(recording, result))
 
     def _stopped(self) -> SpeechError:
         error = SpeechError(*self._rest("stopped"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -100,10 +101,7 @@ class OutputFlags:
                 "say which ones with -f, or their folder with -o",
             )
         if self.writes_files:
-            from mlx_speech.audio.io import require_savable
-
-            # Any name will do: what is checked is the folder.
-            require_savable(self.folder / "name.wav")
+            require_writable(self.folder)
 
     @property
     def folder(self) -> Path:
@@ -135,12 +133,27 @@ class OutputFlags:
         )
 
 
+def require_writable(folder: Path) -> None:
+    """Say before a long computation that nothing can be written into a folder.
+
+    Raises:
+        SpeechError: it is a file or may not be written, or that holds for the folder
+            in which it would have to be made.
+    """
+    place = folder.absolute()
+    while not os.path.exists(place):  # False also for what may not be looked at
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        what = "is a file, not a folder" if place.is_file() else "cannot be written to"
+        raise SpeechError(f"`{place}` {what}", "choose another output folder")
+
+
 def json_line(recording: Recording, transcription: Transcription) -> str:
     """One recording as a line of JSON: openai-whisper's result, file and duration."""
     result = {"file": recording.source, **transcription.to_dict()}
     return json.dumps(result | {"duration": transcription.duration})
 
 
-def json_failure(recording: Recording, error: SpeechError) -> str:
+def json_failure(source: str, error: SpeechError) -> str:
     """What a script reads of a recording that failed."""
-    return json.dumps({"file": recording.source, "error": error.message})
+    return json.dumps({"file": source, "error": error.message})

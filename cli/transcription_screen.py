@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mlx_speech.cli.console import Bar, print_note
+from mlx_speech.cli.console import Bar, print_data, print_note
 
 if TYPE_CHECKING:
     from mlx_speech.writers import Segment
@@ -76,11 +76,16 @@ class TranscriptionScreen:
         else:
             print_note(text)
 
+    def detail(self, text: str) -> None:
+        """A line of talk for those who want to know more."""
+        if self.verbose:
+            self.note(text)
+
     def _print(self, text: str) -> None:
         drawn = self._bar is not None and self._bar.drawn
         if self.prints_text and not (drawn and sys.stdout.isatty()):
-            print(text, flush=True)
-        elif drawn and self._bar is not None:
+            print_data(text)
+        elif self.prints_text and self._bar is not None:
             self._bar.print(text)
         else:
-            print_note(text)
+            self.note(text)

@@ -86,6 +86,65 @@ def train(command: Command, tiny_settings: Path) -> Command:
     return run
 
 
+@pytest.fixture(scope="session")
+def whisper_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Whisper of random weights that brings its own vocabulary."""
+    import mlx.core as mx
+
+    from mlx_speech.whisper.checkpoints import save_whisper
+    from mlx_speech.whisper.config import WhisperConfig
+    from mlx_speech.whisper.model import Whisper
+    from mlx_speech.whisper.vocabulary import (
+        SpecialTokens,
+        Vocabulary,
+        write_vocabulary,
+    )
+
+    pieces = {bytes([value]): value for value in range(256)}
+    pieces |= {
+        f" {chr(97 + n % 26)}{chr(97 + n // 26)}".encode(): 256 + n for n in range(128)
+    }
+    special = SpecialTokens.following(384, ("en", "de", "ja"), timestamps=41)
+    vocabulary = Vocabulary(pieces, special, multilingual=True)
+    config = WhisperConfig(
+        **{"n_mels": 80, "n_audio_ctx": 20, "n_audio_state": 16, "n_audio_head": 2},
+        **{"n_audio_layer": 1, "n_vocab": vocabulary.size, "n_text_ctx": 32},
+        **{"n_text_state": 16, "n_text_head": 2, "n_text_layer": 1},
+    )
+    mx.random.seed(3)
+    model = Whisper(config)
+    model.decoder.embed_positions = mx.random.normal((32, 16))
+    # What random weights say is words, not bytes.
+    known = mx.arange(vocabulary.size)[:, None] >= 256
+    model.decoder.embed_tokens.weight = model.decoder.embed_tokens.weight * known
+    folder = tmp_path_factory.mktemp("whisper") / "tiny"
+    save_whisper(folder, model, special_tokens=special.names())
+    write_vocabulary(folder, vocabulary)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def speak_tones() -> Callable[..., Path]:
+    """Write a recording in which tones of 0.7 s stand between pauses of 0.6 s."""
+
+    def write(path: Path, tones: int = 2, hertz: float = 330.0) -> Path:
+        import numpy as np
+        import soundfile
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rate = 16000
+        time = np.arange(round(0.7 * rate)) / rate
+        tone = 0.4 * np.sin(2 * np.pi * hertz * time) * np.hanning(len(time)) ** 0.25
+        pause = np.zeros(round(0.6 * rate))
+        draw = np.random.default_rng(0)
+        samples = np.concatenate([pause, *[tone, pause] * tones])
+        samples += 0.001 * draw.standard_normal(len(samples))
+        soundfile.write(path, samples, rate)
+        return path
+
+    return write
+
+
 @pytest.fixture
 def refusal() -> Callable[[tuple[int, str, str]], tuple[str, str]]:
     """Take a failed command's result apart: its one error line, and its hint."""

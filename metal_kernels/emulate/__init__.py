@@ -5,6 +5,7 @@ The guide is README.md in this folder.
 
 from __future__ import annotations
 
+from mlx_speech.metal_kernels.emulate.dropin import Launch, Launches, dropin
 from mlx_speech.metal_kernels.emulate.faults import Finding, KernelFault
 from mlx_speech.metal_kernels.emulate.generate import GeneratedText, generate
 from mlx_speech.metal_kernels.emulate.launch import prepare, run
@@ -14,8 +15,11 @@ __all__ = [
     "Finding",
     "GeneratedText",
     "KernelFault",
+    "Launch",
+    "Launches",
     "Outcome",
     "Program",
+    "dropin",
     "generate",
     "prepare",
     "run",

@@ -17,6 +17,8 @@ from mlx_speech.cli import (
     fft,
     speak,
     train_vits,
+    train_whisper,
+    training_command,
     transcribe,
 )
 from mlx_speech.cli.console import print_error
@@ -85,8 +87,13 @@ app.command("transcribe", epilog=transcribe.EXAMPLES, cls=SwitchCommand)(
 )
 app.command("check-data", epilog=check_data.EXAMPLES)(check_data.check_data)
 app.command(
-    "train-vits", epilog=train_vits.EXAMPLES, context_settings=train_vits.CONTEXT
+    "train-vits", epilog=train_vits.EXAMPLES, context_settings=training_command.CONTEXT
 )(train_vits.train_vits)
+app.command(
+    "train-whisper",
+    epilog=train_whisper.EXAMPLES,
+    context_settings=training_command.CONTEXT,
+)(train_whisper.train_whisper)
 app.command("speak", epilog=speak.EXAMPLES)(speak.speak)
 app.add_typer(
     fft.app,

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlx_speech.cli.console import print_note
+from mlx_speech.cli.training_command import (
+    Progress,
+    Wish,
+    choose_settings,
+    run_task,
+    settings_given,
+    settings_in,
+)
 from mlx_speech.errors import SpeechError
 
 if TYPE_CHECKING:
+    from mlx_speech.cli.training_screen import TrainingScreen
     from mlx_speech.training.runfolder import RunFolder
     from mlx_speech.vits.training_config import VitsTrainConfig
 
@@ -31,19 +40,6 @@ Exit code: 0 trained, 1 not possible, 2 wrong usage, 130 stopped and saved.
 """
 # The bundled demo: its settings name the corpus and the base voice beside them.
 DEMO = "demo"
-# Flags of their own names may follow; they are matched against the settings.
-CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """What the command line asks for, besides single settings."""
-
-    demo: bool
-    config: Path | None
-    output_dir: Path | None
-    resume: bool
-    overwrite: bool
 
 
 def train_vits(
@@ -87,9 +83,8 @@ def train_vits(
     """
     # What the parser takes for DATA may be the first unknown flag: all in their order.
     words = [*([] if data is None else [data]), *context.args]
-    wish = _Wish(demo, config, output_dir, resume, overwrite)
-    given = _given(words, base, demo)
-    settings, folder = _settings(given, wish)
+    wish = Wish(config, output_dir, resume, overwrite)
+    settings, folder = _settings(words, base, demo, wish)
     if print_config:
         from mlx_speech.training.config import dump_config
 
@@ -103,93 +98,35 @@ def train_vits(
     _train(settings, folder, wish, quiet)
 
 
-def _given(words: list[str], base: str | None, demo: bool) -> dict[str, Any]:
-    """The settings that are on the command line."""
-    from mlx_speech.training.config import parse_flags
+def _settings(
+    words: list[str], base: str | None, demo: bool, wish: Wish
+) -> tuple[VitsTrainConfig, Path]:
     from mlx_speech.vits.training_config import VitsTrainConfig
 
-    values, folders = parse_flags(VitsTrainConfig, words)
-    if len(folders) > 1:
-        raise SpeechError(
-            f"unexpected argument `{folders[1]}`",
-            "name one folder of recordings; settings are `--key value`",
-        )
-    if folders and "data" in values:
-        raise SpeechError(
-            f"the recordings are given twice: `{folders[0]}` and `{values['data']}`",
-            "leave out one of them",
-        )
-    values |= {"data": folders[0]} if folders else {}
-    values |= {"base": base} if base is not None else {}
-    if demo and "data" in values:
+    given = settings_given(VitsTrainConfig, words, base)
+    if not demo:
+        return choose_settings(VitsTrainConfig, given, wish)
+    if "data" in given:
         raise SpeechError(
             "`--demo` brings its own recordings", "leave out the folder or `--demo`"
         )
-    return values
+    bundled = Path(str(files("mlx_speech.weights")))
+    start = settings_in(VitsTrainConfig, bundled / "demo.yaml") | {
+        "data": str(bundled / "demo_corpus"),
+        "base": str(bundled / "demo_base"),
+    }
+    return choose_settings(VitsTrainConfig, given, wish, (DEMO, start))
 
 
-def _settings(given: dict[str, Any], wish: _Wish) -> tuple[VitsTrainConfig, Path]:
-    """Defaults, then the resumed run's or the demo's, then the file's, then flags.
-
-    Returns:
-        The settings, and the run's folder.
-    """
-    from mlx_speech.training.config import build_config
-    from mlx_speech.training.runfolder import check_run_folder
-    from mlx_speech.vits.training_config import VitsTrainConfig
-
-    chosen = (_values(wish.config) if wish.config else {}) | given
-    folder = wish.output_dir or _default_folder(chosen.get("data"), wish)
-    start: dict[str, Any] = {}
-    if wish.resume:
-        run = check_run_folder(folder, resume=True, overwrite=wish.overwrite)
-        start = _values(run.config)
-    elif wish.demo:
-        bundled = Path(str(files("mlx_speech.weights")))
-        start = _values(bundled / "demo.yaml")
-        start["data"] = str(bundled / "demo_corpus")
-        start["base"] = str(bundled / "demo_base")
-    return build_config(VitsTrainConfig, start | chosen), folder
-
-
-def _values(file: Path) -> dict[str, Any]:
-    from mlx_speech.training.config import config_values, read_yaml
-    from mlx_speech.vits.training_config import VitsTrainConfig
-
-    return config_values(VitsTrainConfig, read_yaml(file), f"`{file}`")
-
-
-def _default_folder(data: str | None, wish: _Wish) -> Path:
-    if wish.demo:
-        return Path("runs") / DEMO
-    if not data:
-        if wish.resume:
-            raise SpeechError(
-                "which run shall be resumed?", "name its folder with `--output-dir`"
-            )
-        return Path("runs")
-    path = Path(data).resolve()
-    # A list of another name than metadata.csv may be given instead of its folder.
-    return Path("runs") / (path.parent if path.is_file() else path).name
-
-
-def _train(settings: VitsTrainConfig, folder: Path, wish: _Wish, quiet: bool) -> None:
-    from mlx_speech import backend
-    from mlx_speech.cli.training_screen import TrainingScreen
+def _train(settings: VitsTrainConfig, folder: Path, wish: Wish, quiet: bool) -> None:
     from mlx_speech.models import model_folder
-    from mlx_speech.training.loop import run_training
-    from mlx_speech.training.runfolder import check_run_folder, prepare_run_folder
     from mlx_speech.vits.setup import prepare_task
+    from mlx_speech.vits.train import VitsTask
 
-    use = {"resume": wish.resume, "overwrite": wish.overwrite}
-    run = check_run_folder(folder, **use)
     base = None if settings.starts_fresh else model_folder(settings.base)
-    stored = _absolute(settings, base)
-    screen = TrainingScreen(quiet, on_begin=lambda: _store(stored, run))
-    if note := backend.prepare().note:
-        screen.on_note(note)
-    with screen.features() as progress:
-        task = prepare_task(
+
+    def prepare(run: RunFolder, screen: TrainingScreen, progress: Progress) -> VitsTask:
+        return prepare_task(
             settings,
             Path(settings.data),
             base,
@@ -197,20 +134,20 @@ def _train(settings: VitsTrainConfig, folder: Path, wish: _Wish, quiet: bool) ->
             on_note=screen.on_note,
             on_progress=progress,
         )
-    # Only now, since what an overwritten run holds is gone after this.
-    prepare_run_folder(folder, **use)
-    screen.describe(settings, task, backend.device_name())
-    try:
-        result = run_training(
-            task,
-            settings.loop_settings(),
-            run.root,
-            observer=screen,
-            resume=wish.resume,
-            record=task.record(),
+
+    def describe(task: VitsTask) -> str:
+        parameters = sum(count for count in task.parameter_counts().values())
+        start = "random weights" if base is None else f"`{settings.base}`"
+        return (
+            f"{len(task.training)} recordings to train on, {len(task.validation)} to "
+            f"validate; {parameters / 1e6:.1f} M parameters, from {start}; "
+            f"batch {task.buckets.batch_size}, {settings.max_steps} steps"
         )
-    finally:
-        screen.close()
+
+    stored = _absolute(settings, base)
+    result = run_task(
+        stored, settings.loop_settings(), folder, wish, quiet, prepare, describe
+    )
     if not quiet:
         voice = shlex.quote(str(folder))
         print_note(f'try: mlx-speech speak "Hello" --voice {voice} -o hello.wav')
@@ -224,12 +161,3 @@ def _absolute(settings: VitsTrainConfig, base: Path | None) -> VitsTrainConfig:
         data=str(Path(settings.data).absolute()),
         base=settings.base if base is None else str(base.absolute()),
     )
-
-
-def _store(settings: VitsTrainConfig, run: RunFolder) -> None:
-    """Keep the settings beside the run; not before its checkpoint took them."""
-    from mlx_speech.files import replacing_file
-    from mlx_speech.training.config import dump_config
-
-    with replacing_file(run.config) as temporary:
-        temporary.write_text(dump_config(settings), encoding="utf-8")

@@ -13,8 +13,6 @@ from mlx_speech.training.task import (
     TrainingResult,
     ValidationReport,
 )
-from mlx_speech.vits.train import VitsTask
-from mlx_speech.vits.training_config import VitsTrainConfig
 
 # A line of losses every so many steps where there is no terminal to draw a bar on.
 PLAIN_STEPS = 50
@@ -44,15 +42,9 @@ class TrainingScreen(Observer):
         with counting("reading recordings") as advance:
             yield advance
 
-    def describe(self, settings: VitsTrainConfig, task: VitsTask, device: str) -> None:
+    def describe(self, line: str) -> None:
         """One header line about data, model and device."""
-        parameters = sum(count for count in task.parameter_counts().values())
-        start = "random weights" if settings.starts_fresh else f"`{settings.base}`"
-        self._say(
-            f"{len(task.training)} recordings to train on, {len(task.validation)} to "
-            f"validate; {parameters / 1e6:.1f} M parameters, from {start}; "
-            f"batch {task.buckets.batch_size}, {settings.max_steps} steps, on {device}"
-        )
+        self._say(line)
 
     def on_start(self, step: int, total_steps: int) -> None:
         self.on_begin()

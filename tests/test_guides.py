@@ -17,8 +17,11 @@ import typer.main
 from mlx_speech.cli import main as command_line
 from mlx_speech.training.config import config_keys
 from mlx_speech.vits.training_config import VitsTrainConfig
+from mlx_speech.whisper.training_config import WhisperTrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
+# Commands whose settings are flags too.
+SETTINGS = {"train-vits": VitsTrainConfig, "train-whisper": WhisperTrainConfig}
 FOLDERS = ("", "mlx_speech", "cli", "metal_kernels", "weights", "tests")
 GUIDES = sorted(
     path
@@ -72,8 +75,8 @@ def fault(arguments: list[str]) -> str:
             return f"no command `{name}`"
         command = command.commands[name]
     known = {"-h", "--help"} | _flags(command)
-    if command.name == "train-vits":
-        names = [key.name for key in config_keys(VitsTrainConfig)]
+    if command.name in SETTINGS:
+        names = [key.name for key in config_keys(SETTINGS[command.name])]
         known |= {f"--{no}{n}".replace("_", "-") for n in names for no in ("", "no-")}
     for word in words:
         flag = word.split("=")[0].replace("_", "-")

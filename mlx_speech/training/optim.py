@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.optimizers import AdamW, Optimizer
-from mlx.utils import tree_flatten, tree_merge, tree_reduce, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_merge, tree_reduce, tree_unflatten
 
 from mlx_speech.errors import SpeechError
 
@@ -106,9 +106,15 @@ class GroupedAdamW(Optimizer):
             rate = self.base_rates[name] * self.decay**epoch
             member.learning_rate = mx.array(rate, mx.float32)
 
+    def set_factor(self, factor: float) -> None:
+        """Learning rates become ``rate at epoch 0 * factor``, for rates by step."""
+        for name, member in self.members.items():
+            rate = self.base_rates[name] * factor
+            member.learning_rate = mx.array(rate, mx.float32)
+
     @property
     def learning_rate(self) -> mx.array:
-        """Present learning rate of the default group; only :meth:`set_epoch` sets it.
+        """Present learning rate of the default group; the two setters above set it.
 
         MLX's own setter would change nothing here, without a word.
         """
@@ -116,7 +122,7 @@ class GroupedAdamW(Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, learning_rate: float | mx.array) -> None:
-        raise AttributeError("groups have rates of their own; use set_epoch")
+        raise AttributeError("groups have rates of their own; use set_factor")
 
     @property
     def step(self) -> mx.array:
@@ -213,6 +219,17 @@ def gradient_norm(gradients: Any) -> mx.array:
         mx.array(0.0, mx.float32),
     )
     return mx.sqrt(squares)
+
+
+def clip_gradients(gradients: Any, most: float) -> tuple[Any, mx.array]:
+    """Scale a tree of gradients down to a norm of at most ``most``; lazy.
+
+    Returns:
+        The gradients, and their norm before.
+    """
+    norm = gradient_norm(gradients)
+    scale = mx.minimum(most / mx.maximum(norm, 1e-12), 1.0)
+    return tree_map(lambda g: g * scale.astype(g.dtype), gradients), norm
 
 
 def _squares(gradient: mx.array) -> mx.array:

@@ -23,6 +23,7 @@ COMMANDS = {
     "transcribe": [],
     "check-data": [],
     "train-vits": [],
+    "train-whisper": [],
     "speak": [],
     "convert": [],
     "doctor": [],

@@ -1,0 +1,182 @@
+"""Settings of a Whisper training: one flat list, the same in YAML and as flags.
+
+The defaults fine-tune a released model. The bundled recogniser's settings, from
+scratch, lie in ``weights/recogniser.yaml``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from mlx_speech.corpus import check_validation_share
+from mlx_speech.errors import SpeechError
+from mlx_speech.training.config import setting
+from mlx_speech.training.settings import LoopSettings
+from mlx_speech.whisper.ctc_labels import CTC_LABELS
+
+# Validation score whose lowest value marks the best checkpoint.
+BEST_METRIC = "wer"
+# What `base` says when there is none.
+NO_BASE = ("", "none")
+PRECISIONS = ("float32", "bfloat16")
+
+POSITIVE = (
+    "max_steps",
+    "batch_size",
+    "validation_limit",
+    "learning_rate",
+    "gradient_clip",
+    "vocabulary_size",
+    "window_positions",
+    "n_mels",
+    "channels",
+    "heads",
+    "encoder_layers",
+    "decoder_layers",
+    "text_positions",
+    "lora_alpha",
+)
+NOT_NEGATIVE = (
+    "seed",
+    "warmup_steps",
+    "weight_decay",
+    "ctc_weight",
+    "window_seconds",
+    "lora_rank",
+    "frequency_masks",
+    "time_masks",
+    "longest_pause",
+)
+SHARES = (
+    "timestamps_share",
+    "prompt_share",
+    "silence_share",
+    "noise_share",
+    "cut_share",
+)
+
+
+@dataclass(frozen=True)
+class WhisperTrainConfig:
+    """Everything that a Whisper training may be told; see each field's ``help``."""
+
+    data: str = setting("", "folder of recordings with transcripts")
+    base: str = setting("turbo", "model to start from, by name or path; none: scratch")
+    language: str = setting("en", "what is spoken")
+    task: str = setting("transcribe", "transcribe, or translate (into English)")
+
+    # Data.
+    validation: str = setting("", "folder to validate on; empty: a share of the data")
+    validation_share: float = setting(0.05, "share of the data kept for validation")
+    validation_limit: int = setting(100, "at most so many validation recordings")
+    window_seconds: float = setting(0.0, "of a training window; 0: the model's")
+    pack: bool = setting(True, "put several recordings into a window, with pauses")
+    longest_pause: float = setting(1.0, "seconds of silence before a recording")
+    cut_share: float = setting(0.15, "windows whose last recording is cut off")
+    timestamps_share: float = setting(0.5, "windows transcribed with timestamps")
+    prompt_share: float = setting(0.3, "windows prompted with earlier text")
+    silence_share: float = setting(0.02, "windows in which nobody speaks")
+    noise_share: float = setting(0.3, "windows with noise added")
+    noise_snr: tuple[float, ...] = setting((5.0, 40.0), "range of its level in dB")
+    frequency_masks: int = setting(2, "SpecAugment: masks of at most 15 mel bands")
+    time_masks: int = setting(2, "SpecAugment: masks of at most 0.25 s")
+
+    # Schedule.
+    max_steps: int = setting(2000, "total steps, resumed ones included")
+    max_epochs: int | None = setting(None, "stop after so many passes over the data")
+    batch_size: int = setting(8, "windows per step")
+    seed: int = setting(0, "of initial weights, data order and augmentation")
+    validate_every: int = setting(200, "steps between validations; 0 for none")
+    sample_every: int = setting(0, "steps between two sets of samples; 0 for none")
+    checkpoint_every: int = setting(200, "steps between checkpoints")
+    checkpoint_minutes: float = setting(10.0, "most minutes between checkpoints")
+    keep: int = setting(2, "checkpoints that stay, besides the best one")
+    log_every: int = setting(1, "steps between two lines of metrics.jsonl")
+    export: str = setting("best", "which weights the model gets: last or best")
+
+    # Optimiser: AdamW, warm-up, then linear decay to zero at `max_steps`.
+    learning_rate: float = setting(1e-5, "at its highest")
+    warmup_steps: int = setting(50, "steps of linear growth")
+    adam_betas: tuple[float, ...] = setting((0.9, 0.98), "AdamW")
+    weight_decay: float = setting(0.01, "AdamW")
+    gradient_clip: float = setting(1.0, "largest norm of the gradient")
+    ema_decay: float = setting(0.0, "of the averaged weights that are exported")
+    precision: str = setting("float32", "of forward and backward pass, or bfloat16")
+    freeze_encoder: bool = setting(False, "train the decoder only")
+    lora_rank: int = setting(0, "rank of low-rank updates; 0 trains all weights")
+    lora_alpha: float = setting(16.0, "their scale, divided by the rank")
+    ctc_weight: float = setting(0.0, "of a CTC loss on the encoder, for scratch")
+    ctc_labels: str = setting("characters", "of that loss: characters or phonemes")
+
+    # Shapes, from scratch only.
+    vocabulary_size: int = setting(1000, "pieces of the model's own vocabulary")
+    window_positions: int = setting(1500, "encoder positions, 20 ms each")
+    text_positions: int = setting(448, "most tokens, prompt included")
+    n_mels: int = setting(80, "mel bands")
+    channels: int = setting(384, "of encoder and decoder")
+    heads: int = setting(6, "of attention")
+    encoder_layers: int = setting(4, "layers")
+    decoder_layers: int = setting(4, "layers")
+
+    def __post_init__(self) -> None:
+        for name in POSITIVE:
+            # Written so that NaN is refused too.
+            if not getattr(self, name) > 0:
+                raise SpeechError(
+                    f"`{name}` must be positive, not {getattr(self, name)}"
+                )
+        for name in NOT_NEGATIVE:
+            if not getattr(self, name) >= 0:
+                raise SpeechError(
+                    f"`{name}` must not be negative, not {getattr(self, name)}"
+                )
+        for name in SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise SpeechError(
+                    f"`{name}` must lie from 0 to 1, not {getattr(self, name)}"
+                )
+        check_validation_share(self.validation_share)
+        if not 0 <= self.ema_decay < 1:
+            raise SpeechError(f"`ema_decay` must lie in [0, 1), not {self.ema_decay}")
+        low_high = self.noise_snr
+        if len(low_high) != 2 or not low_high[0] <= low_high[1]:
+            raise SpeechError(
+                f"`noise_snr` takes two ascending numbers, not {low_high}"
+            )
+        betas = self.adam_betas
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise SpeechError(f"`adam_betas` takes two numbers in [0, 1), not {betas}")
+        for name, known in (("precision", PRECISIONS), ("ctc_labels", CTC_LABELS)):
+            if getattr(self, name) not in known:
+                raise SpeechError(
+                    f"`{name}` is `{getattr(self, name)}`",
+                    f"choose one of {', '.join(known)}",
+                )
+        if self.starts_fresh and (self.lora_rank or self.freeze_encoder):
+            raise SpeechError(
+                "random weights cannot stay as they are",
+                "leave out `lora_rank` and `freeze_encoder`, or name a base",
+            )
+        self.loop_settings()  # refuses what the loop cannot use, before hours of work
+
+    @property
+    def starts_fresh(self) -> bool:
+        """Whether training starts from random weights."""
+        return self.base in NO_BASE
+
+    def loop_settings(self) -> LoopSettings:
+        """What the training loop needs of these settings."""
+        names = {field.name for field in fields(LoopSettings)}
+        shared = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name in names
+        }
+        return LoopSettings(**shared, best_metric=BEST_METRIC)
+
+    def rate_factor(self, step: int) -> float:
+        """Share of the learning rate that step ``step`` (from 1) takes."""
+        if step <= self.warmup_steps:
+            return step / self.warmup_steps
+        rest = max(self.max_steps - self.warmup_steps, 1)
+        return max(self.max_steps - step + 1, 0) / rest

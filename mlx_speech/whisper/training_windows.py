@@ -1,0 +1,139 @@
+"""Which recordings stand where in the windows of a training epoch.
+
+Whisper hears windows that hold several sentences with pauses between them, begins
+anywhere, and learns to write when each began and ended. Corpora hold single sentences:
+here they are laid out in windows, anew in every epoch, as a function of (seed, epoch)
+alone. The sounds themselves are put together in ``training_batches``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# A recording that is cut off must be heard for so long, and silence before one at most
+# as long as the first timestamp of a transcript may be.
+_SHORTEST_CUT_SECONDS = 0.5
+_SHORTEST_PAUSE_SECONDS = 0.04
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What the layout needs to know of a recording: samples, and tokens of its text."""
+
+    samples: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How windows are made.
+
+    Attributes:
+        window: samples of a window.
+        sample_rate: hertz.
+        most_tokens: of the texts in one window, times included.
+        pack: whether several recordings may share a window.
+        longest_pause: seconds of silence before a recording.
+        cut_share: of the windows, that go on with a recording beyond their end.
+        silence_share: of the windows, in which nobody speaks.
+    """
+
+    window: int
+    sample_rate: int
+    most_tokens: int
+    pack: bool
+    longest_pause: float
+    cut_share: float
+    silence_share: float
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Recording ``clip`` from sample ``start`` of a window on; cut off at its end?"""
+
+    clip: int
+    start: int
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window: what is in it, and after how many samples its recording ends."""
+
+    placed: tuple[Placed, ...]
+    content: int
+
+
+def lay_out(
+    clips: Sequence[Clip], layout: Layout, seed: int, epoch: int
+) -> list[Window]:
+    """Lay all clips out in windows, in random order.
+
+    Args:
+        clips: each fits into a window.
+        layout: how.
+        seed, epoch: another layout for each pair.
+
+    Returns:
+        Windows in random order; every clip is whole in exactly one of them.
+    """
+    draw = np.random.default_rng([seed, epoch])
+    windows: list[Window] = []
+    placed: list[Placed] = []
+    end = tokens = 0
+    for index in draw.permutation(len(clips)).tolist():
+        clip = clips[index]
+        start = end + _pause(layout, draw, first=not placed)
+        # Silence is no reason to leave out a recording that fits.
+        if not placed:
+            start = min(start, layout.window - clip.samples)
+        elif not (
+            layout.pack
+            and start + clip.samples <= layout.window
+            and tokens + clip.tokens <= layout.most_tokens
+        ):
+            if _goes_on(layout, draw, start):
+                placed.append(Placed(index, start, cut=True))
+                end = layout.window
+            windows.append(_close(placed, end, layout, draw))
+            placed, tokens = [], 0
+            start = min(_pause(layout, draw, True), layout.window - clip.samples)
+        placed.append(Placed(index, start))
+        end = start + clip.samples
+        tokens += clip.tokens
+        if not layout.pack:
+            windows.append(_close(placed, end, layout, draw))
+            placed, end, tokens = [], 0, 0
+    if placed:
+        windows.append(_close(placed, end, layout, draw))
+    silent = round(layout.silence_share * len(windows))
+    windows += [_close([], 0, layout, draw) for _ in range(silent)]
+    return [windows[place] for place in draw.permutation(len(windows))]
+
+
+def _pause(layout: Layout, draw: np.random.Generator, first: bool) -> int:
+    """Samples of silence before a recording; a window may begin with none."""
+    longest = layout.longest_pause
+    shortest = 0.0 if first else min(_SHORTEST_PAUSE_SECONDS, longest)
+    return int(draw.uniform(shortest, longest) * layout.sample_rate)
+
+
+def _goes_on(layout: Layout, draw: np.random.Generator, start: int) -> bool:
+    room = layout.window - start
+    wanted = draw.random() < layout.cut_share
+    return layout.pack and wanted and room > _SHORTEST_CUT_SECONDS * layout.sample_rate
+
+
+def _close(
+    placed: Sequence[Placed], end: int, layout: Layout, draw: np.random.Generator
+) -> Window:
+    """A window, whose recording ends with it or soon after what is said."""
+    if draw.random() < 0.5:
+        return Window(tuple(placed), layout.window)
+    # Even silence lasts a while.
+    least = max(end, layout.window // 8)
+    after = int(draw.uniform(0.0, layout.longest_pause) * layout.sample_rate)
+    return Window(tuple(placed), min(least + after, layout.window))

@@ -1,0 +1,101 @@
+"""How the butterfly's kernels are launched: which sizes they take, grids, templates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+
+from mlx_speech.metal_kernels.butterfly_plan import ButterflyPlan
+from mlx_speech.metal_kernels.launch import Launch
+from mlx_speech.metal_kernels.text import load_text
+
+FORWARD = load_text("butterfly")
+BACKWARD = load_text("butterfly_backward")
+
+RADICES = (2, 3, 4, 5)
+MIN_POINTS, MAX_POINTS = 8, 2048
+MAX_STEPS = 8
+MAX_THREADS = 256
+# Points of one threadgroup, 16 KiB: two of them fit into a core's memory.
+_GROUP_POINTS = 2048
+_MAX_FRAMES = 8
+# Threads of a backward launch: enough to fill a GPU, few enough that the partial sums
+# of its threadgroups stay small.
+_BACKWARD_THREADS = 16384
+# Offsets in the kernels are 32 bit.
+_MAX_NUMBERS = 2**31 - 1
+
+
+def kernel_takes(x: mx.array, plan: ButterflyPlan) -> bool:
+    """Whether the kernels can compute a butterfly of x, [..., points]."""
+    return (
+        MIN_POINTS <= plan.points <= MAX_POINTS
+        and set(plan.radices) <= set(RADICES)
+        and len(plan.steps) <= MAX_STEPS
+        and 0 < x.size <= _MAX_NUMBERS
+    )
+
+
+def forward_launch(x: mx.array, plan: ButterflyPlan, tied: bool) -> Launch:
+    """How ``butterfly.metal`` is launched on rows x [batch, points]."""
+    frames, threads = geometry(plan.points)
+    groups = -(-x.shape[0] // frames)
+    return Launch(
+        grid=(threads * groups, 1, 1),
+        threadgroup=(threads, 1, 1),
+        output_shapes=(x.shape,),
+        output_dtypes=(mx.complex64,),
+        template=_template(x, plan, tied),
+        threadgroup_bytes=8 * frames * plan.points,
+    )
+
+
+def backward_launch(
+    x: mx.array, plan: ButterflyPlan, tied: bool, groups: int | None = None
+) -> Launch:
+    """How ``butterfly_backward.metal`` is launched on rows x [batch, points].
+
+    Args:
+        x: [batch, points].
+        plan, tied: as of `kernel_function`.
+        groups: threadgroups that share the batch; None: as many as are useful.
+    """
+    frames, threads = geometry(plan.points)
+    useful = -(-x.shape[0] // frames)
+    groups = min(useful, groups or _BACKWARD_THREADS // threads)
+    n_steps = len(plan.steps)
+    return Launch(
+        grid=(threads * groups, 1, 1),
+        threadgroup=(threads, 1, 1),
+        output_shapes=(
+            x.shape,
+            (groups, plan.points * sum(plan.radices)),
+            (groups, n_steps, frames, plan.points),
+        ),
+        output_dtypes=(x.dtype, mx.complex64, mx.complex64),
+        template=(*_template(x, plan, tied), ("STEPS", n_steps)),
+        threadgroup_bytes=8 * frames * plan.points,
+    )
+
+
+def geometry(points: int) -> tuple[int, int]:
+    """Rows that a threadgroup takes, and its threads."""
+    frames = min(_MAX_FRAMES, _GROUP_POINTS // points)
+    threads = min(MAX_THREADS, max(32, -(-points // 4 // 32) * 32))
+    return frames, threads
+
+
+def _template(
+    x: mx.array, plan: ButterflyPlan, tied: bool
+) -> tuple[tuple[str, Any], ...]:
+    frames, threads = geometry(plan.points)
+    steps = plan.steps + (11,) * (MAX_STEPS - len(plan.steps))
+    return (
+        ("T", x.dtype),
+        ("N", plan.points),
+        *((f"STEP{index}", step) for index, step in enumerate(steps)),
+        ("TIED", tied),
+        ("FRAMES", frames),
+        ("THREADS", threads),
+    )

@@ -48,6 +48,8 @@ from mlx_speech.butterfly.real import (
     untangle,
 )
 from mlx_speech.errors import SpeechError
+from mlx_speech.metal_kernels.butterfly import butterfly
+from mlx_speech.metal_kernels.butterfly_plan import ButterflyPlan
 
 NORMS = ("backward", "ortho")
 
@@ -93,12 +95,8 @@ class ButterflyTransform(nn.Module):
         self.real = real
         self.inverse = inverse
         self.norm = norm
-        order = digit_reversal(self.radices)
-        if permutation is not None:
-            if not np.array_equal(np.sort(np.ravel(permutation)), np.sort(order)):
-                raise SpeechError(f"the permutation is none of 0 ... {self.points - 1}")
-            order = np.ravel(permutation).astype(np.int32)
-        self._permutation = mx.array(order)
+        order = digit_reversal(self.radices) if permutation is None else permutation
+        self._plan = ButterflyPlan(self.radices, order)
 
     @property
     def bins(self) -> int:
@@ -108,7 +106,7 @@ class ButterflyTransform(nn.Module):
     @property
     def permutation(self) -> np.ndarray:
         """The order in which the first stage reads, int32 [points]."""
-        return np.array(self._permutation)
+        return np.array(self._plan.order)
 
     @property
     def stored_bytes(self) -> int:
@@ -152,7 +150,7 @@ class ButterflyTransform(nn.Module):
         x = x if complex_input else x.astype(mx.float32)
         x_nb = x.reshape(-1, expected).T
         if not self.real:
-            y_nb = self._stages(x_nb.astype(mx.complex64))
+            y_nb = self._stages(x_nb)
         elif self.inverse:
             y_nb = unpack(self._stages(tangle(x_nb, self.untangling())))
         else:
@@ -207,14 +205,7 @@ class ButterflyTransform(nn.Module):
         return FusedFFT(self.n, self.real, self.inverse, self.norm)
 
     def _stages(self, x_nb: mx.array) -> mx.array:
-        # Batch innermost: a stage is one batched product with long rows.
-        batch = x_nb.shape[-1]
-        y_nb = mx.take(x_nb, self._permutation, axis=0)
-        for weight in self.stage_weights():
-            span, radix = weight.shape[1], weight.shape[-1]
-            groups = y_nb.reshape(-1, radix, span, batch).transpose(0, 2, 1, 3)
-            y_nb = (weight @ groups).transpose(0, 2, 1, 3).reshape(self.points, batch)
-        return y_nb * self.scale
+        return butterfly(x_nb.T, self.stage_weights(), self._plan, self.scale).T
 
     @property
     def scale(self) -> float:

@@ -1,0 +1,174 @@
+"""Whole recordings through the tiny model: pieces, streamed text, limits, answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_speech.audio.segment import Span
+from mlx_speech.errors import SpeechError
+from mlx_speech.voxtral import transcribe as module
+from mlx_speech.voxtral.generate import (
+    Chooser,
+    Sampling,
+    generate,
+    token_limit,
+    within_top_p,
+)
+from mlx_speech.voxtral.model import Voxtral
+from mlx_speech.voxtral.prompt import Turn, transcription_prompt
+from mlx_speech.voxtral.tokenizer import Tekken
+from mlx_speech.voxtral.transcribe import VoxtralOptions, ask, transcribe
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def samples(recipe: ModuleType) -> np.ndarray:
+    """Two stretches of sound with a pause of four seconds between them."""
+    sound = recipe.clip("other").astype(np.float32) / 32768
+    sound = np.concatenate([sound, sound * 2])
+    return np.concatenate([sound, np.zeros(4 * RATE, np.float32), sound])
+
+
+@pytest.fixture(autouse=True)
+def few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers of the untrained model never end; a few tokens are enough."""
+    monkeypatch.setattr(module, "token_limit", lambda seconds: 4 + int(seconds))
+
+
+def test_pieces_become_segments_with_the_times_of_the_cuts(
+    tiny: Voxtral, tekken: Tekken, samples: np.ndarray
+) -> None:
+    told: list[tuple[int, float]] = []
+    heard: list[str] = []
+    result = transcribe(
+        tiny,
+        samples,
+        VoxtralOptions(language="german"),
+        tokenizer=tekken,
+        listener=lambda segments, seconds: told.append((len(segments), seconds)),
+        on_text=heard.append,
+    )
+    first, second = result.segments
+    assert (first.id, second.id) == (0, 1)
+    assert first.start == pytest.approx(0, abs=0.2)
+    assert first.end == pytest.approx(5, abs=0.3)
+    assert second.start == pytest.approx(9, abs=0.3)
+    assert second.end == pytest.approx(14, abs=0.2)
+    assert result.language == "de" and result.duration == 14
+    assert told == [(1, first.end), (1, second.end), (0, 14.0)]
+    assert "".join(heard).split() == result.text.split()
+    assert result.text == first.text + second.text
+
+
+def test_each_piece_is_transcribed_by_its_own_prompt(
+    tiny: Voxtral, tekken: Tekken, samples: np.ndarray
+) -> None:
+    result = transcribe(tiny, samples, tokenizer=tekken)
+    for segment in result.segments:
+        first, last = round(segment.start * RATE), round(segment.end * RATE)
+        prompt = transcription_prompt(tekken, tiny.config, samples[first:last])
+        limit = 4 + int(prompt.seconds)
+        assert segment.tokens == generate(tiny, prompt, limit, 2).tokens
+        assert segment.avg_logprob < 0
+    assert result.language == "und"
+
+
+def test_text_that_reaches_its_limit_is_reported(
+    tiny: Voxtral, tekken: Tekken, samples: np.ndarray
+) -> None:
+    result = transcribe(tiny, samples, tokenizer=tekken)
+    spans = tuple(Span(segment.start, segment.end) for segment in result.segments)
+    assert result.truncated == spans
+    answer = ask(tiny, [Turn("user", ["Why?"])], max_tokens=3, tokenizer=tekken)
+    assert answer.truncated and len(answer.tokens) == 3
+
+
+def test_limits_grow_with_the_duration() -> None:
+    # Somebody who talks fast says seven tokens a second.
+    assert token_limit(1800) > 7 * 1800
+    assert token_limit(0) > 0
+
+
+def test_silence_has_no_text(tiny: Voxtral, tekken: Tekken) -> None:
+    told: list[float] = []
+    result = transcribe(
+        tiny,
+        np.zeros(5 * RATE, np.float32),
+        tokenizer=tekken,
+        listener=lambda segments, seconds: told.append(seconds),
+    )
+    assert result.segments == [] and result.text == "" and told == [5.0]
+
+
+def test_long_speech_is_cut_into_pieces_that_fit(recipe: ModuleType) -> None:
+    samples = recipe.sound("talk", 50 * RATE).astype(np.float32) / 32768
+    spans = module.pieces(samples, 12.0)
+    assert all(span.seconds <= 12.0 for span in spans) and len(spans) > 3
+
+
+def test_answers_are_streamed_and_reproducible(
+    tiny: Voxtral, tekken: Tekken, recipe: ModuleType
+) -> None:
+    clip = recipe.clip("other").astype(np.float32) / 32768
+    turns = [Turn("user", [clip, "What is it?"])]
+    heard: list[str] = []
+    first = ask(tiny, turns, max_tokens=9, tokenizer=tekken, on_text=heard.append)
+    again = ask(tiny, turns, max_tokens=9, tokenizer=tekken)
+    other = ask(
+        tiny,
+        turns,
+        max_tokens=9,
+        tokenizer=tekken,
+        sampling=Sampling(temperature=2.0, seed=1),
+    )
+    assert first == again and first.tokens != other.tokens
+    assert "".join(heard).strip() == first.text == tekken.decode(first.tokens).strip()
+
+
+def test_draws_follow_the_probabilities_within_top_p() -> None:
+    probabilities = np.array([0.1, 0.5, 0.05, 0.3, 0.05])
+    logits = mx.array(np.log(probabilities), mx.float32)[None]
+    kept = np.isfinite(np.array(within_top_p(logits, 0.75)))[0]
+    assert kept.tolist() == [False, True, False, True, False]
+    assert np.isfinite(np.array(within_top_p(logits, 0.4)))[0].sum() == 1
+    choose = Chooser(Sampling(temperature=1.0, top_p=0.85, seed=3))
+    draws = Counter(int(choose(logits)[0].item()) for _ in range(600))
+    assert set(draws) == {0, 1, 3}
+    assert draws[1] / 600 == pytest.approx(0.5 / 0.9, abs=0.06)
+
+
+def test_the_likeliest_token_has_its_log_probability() -> None:
+    logits = mx.array([[0.0, 2.0, 1.0]])
+    token, logprob = Chooser(Sampling())(logits)
+    expected = 2 - np.log(np.exp([0.0, 2.0, 1.0]).sum())
+    assert token.tolist() == [1]
+    assert logprob.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_impossible_options_are_refused() -> None:
+    with pytest.raises(SpeechError, match="does not know the language 'xx'"):
+        VoxtralOptions(language="xx")
+    with pytest.raises(SpeechError, match="pieces of 4000 s cannot be transcribed"):
+        VoxtralOptions(piece_seconds=4000)
+    with pytest.raises(SpeechError, match="nothing can be drawn at temperature -1"):
+        Sampling(temperature=-1)
+
+
+def test_empty_audio_and_absent_tokenizers_are_refused(
+    tiny: Voxtral, tekken: Tekken, tmp_path: Path
+) -> None:
+    with pytest.raises(SpeechError, match=r"has the shape \[0\]"):
+        transcribe(tiny, np.zeros(0, np.float32), tokenizer=tekken)
+    with pytest.raises(SpeechError, match="was not loaded from a folder"):
+        transcribe(tiny, np.zeros(RATE, np.float32))
+    loaded = Voxtral(tiny.config)
+    loaded.folder = tmp_path
+    with pytest.raises(SpeechError, match=r"has no tokenizer, tekken\.json"):
+        ask(loaded, [Turn("user", ["Why?"])])

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from mlx_speech.errors import SpeechError
-from mlx_speech.metal_kernels.quantized_product import quantized_product
 
 HeadArrays = tuple[mx.array, mx.array, mx.array]
 
@@ -141,20 +140,24 @@ def fused_qkv_reference(x_blc: mx.array, projection: Projection) -> HeadArrays:
     if norm is not None:
         x_blc = mx.fast.layer_norm(x_blc, norm.weight, norm.bias, norm.epsilon)
     if projection.bits:
-        bits, group_size = projection.bits, projection.group_size
-        packed, scales, offsets = projection.weights
-        projected = quantized_product(
-            x_blc, packed, scales, offsets, bits=bits, group_size=group_size
+        projected = mx.quantized_matmul(
+            x_blc,
+            *projection.weights,
+            transpose=True,
+            group_size=projection.group_size,
+            bits=projection.bits,
         )
         projected = projected if bias is None else projected + bias
     elif bias is None:
         projected = x_blc @ projection.weights[0].T
     else:
         projected = mx.addmm(bias, x_blc, projection.weights[0].T)
-    q, k, v = (
-        split_heads(part, projection.n_heads)
-        for part in mx.split(projected, 3, axis=-1)
-    )
+    return split_parts(projected, projection.n_heads)
+
+
+def split_parts(projected: mx.array, n_heads: int) -> HeadArrays:
+    """[batch, length, 3 * channels] to three [batch, heads, length, head channels]."""
+    q, k, v = (split_heads(part, n_heads) for part in mx.split(projected, 3, axis=-1))
     return q, k, v
 
 

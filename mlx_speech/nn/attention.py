@@ -14,8 +14,10 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_speech.errors import SpeechError
+from mlx_speech.metal_kernels.fused_qkv_reference import split_heads
 from mlx_speech.nn.cpu_attention import attend_on_cpu, is_for_cpu
 from mlx_speech.nn.few_rows import Linear
+from mlx_speech.nn.projections import project_heads
 
 KeysValues = tuple[mx.array, mx.array]
 
@@ -107,6 +109,7 @@ class SelfAttention(nn.Module):
         x_blc: mx.array,
         mask: mx.array | str | None = None,
         cache: KeyValueCache | None = None,
+        norm: nn.LayerNorm | None = None,
     ) -> mx.array:
         """Attend.
 
@@ -115,14 +118,12 @@ class SelfAttention(nn.Module):
             mask: "causal", or True where a key may be seen, broadcastable to
                 [batch, heads, length, keys]; None: all may.
             cache: earlier tokens, which come before those of ``x``; these are added.
+            norm: of ``x``; on Metal one kernel may norm and project.
 
         Returns:
             [batch, length, channels].
         """
-        query, keys, values = (
-            split_heads(part, self.n_heads)
-            for part in mx.split(self.qkv_proj(x_blc), 3, axis=-1)
-        )
+        query, keys, values = project_heads(x_blc, self.qkv_proj, self.n_heads, norm)
         if cache is not None:
             keys, values = cache.append(keys, values)
         return self.out_proj(merge_heads(attend(query, keys, values, mask)))
@@ -214,12 +215,6 @@ def attend(
     return mx.fast.scaled_dot_product_attention(
         query, keys, values, scale=scale, mask=mask
     )
-
-
-def split_heads(x_blc: mx.array, n_heads: int) -> mx.array:
-    """[batch, length, channels] to [batch, heads, length, head channels]."""
-    batch, length, channels = x_blc.shape
-    return x_blc.reshape(batch, length, n_heads, channels // n_heads).swapaxes(1, 2)
 
 
 def merge_heads(x_bhlc: mx.array) -> mx.array:

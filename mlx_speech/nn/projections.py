@@ -1,4 +1,4 @@
-"""Fusing the projections of a checkpoint for our attention modules, and splitting them.
+"""Fused projections of our attention modules: applied, made of a checkpoint's, split.
 
 Names are Hugging Face's, of Whisper or of Voxtral's encoder. Rows of q, k and v lie one
 below the other in the fused weight; quantised rows do too, since each has its own
@@ -11,7 +11,16 @@ import re
 from collections.abc import Mapping, Sequence
 
 import mlx.core as mx
+import mlx.nn as nn
 
+from mlx_speech.metal_kernels import select
+from mlx_speech.metal_kernels.fused_qkv import fused_qkv
+from mlx_speech.metal_kernels.fused_qkv_reference import (
+    HeadArrays,
+    LayerNormWeights,
+    Projection,
+    split_parts,
+)
 from mlx_speech.nn.quantized import quantization_layout
 
 Arrays = Mapping[str, mx.array]
@@ -24,6 +33,45 @@ FUSED = {
 _PART = re.compile(r"(.*\.(self_attn|encoder_attn))\.([qkv]_proj)\.(\w+)")
 _WHOLE = re.compile(r"(.*\.(self_attn|encoder_attn))\.(qkv_proj|kv_proj)\.(\w+)")
 POSITIONS = re.compile(r"(?:.*\.)?embed_positions")
+
+
+def project_heads(
+    x_blc: mx.array, layer: nn.Module, n_heads: int, norm: nn.LayerNorm | None = None
+) -> HeadArrays:
+    """Queries, keys and values, each [batch, heads, length, head channels].
+
+    Args:
+        x_blc: [batch, length, channels].
+        layer: makes all three of ``x``, one below the other; linear, quantised, or any
+            other (low-rank updates).
+        n_heads: of each of the three.
+        norm: of ``x`` before it.
+    """
+    projection = None
+    if select.kernels_are_possible():
+        projection = _as_projection(layer, n_heads, norm)
+    if projection is None:
+        return split_parts(layer(x_blc if norm is None else norm(x_blc)), n_heads)
+    return fused_qkv(x_blc, projection)
+
+
+def _as_projection(
+    layer: nn.Module, n_heads: int, norm: nn.LayerNorm | None
+) -> Projection | None:
+    """What a kernel may compute with; None: only the layer itself can."""
+    weights = None
+    if norm is not None:
+        if "weight" not in norm or "bias" not in norm:
+            return None
+        weights = LayerNormWeights(norm.weight, norm.bias, norm.eps)
+    bias = layer.get("bias")
+    if isinstance(layer, nn.Linear):
+        return Projection((layer.weight,), n_heads, bias, weights)
+    if isinstance(layer, nn.QuantizedLinear) and layer.mode == "affine":
+        arrays = layer.weight, layer.scales, layer.biases
+        quantised = layer.bits, layer.group_size
+        return Projection(arrays, n_heads, bias, weights, *quantised)
+    return None
 
 
 def fuse(arrays: Arrays, channels: int) -> dict[str, mx.array]:

@@ -69,7 +69,7 @@ class TransformerLayer(nn.Module):
         self, x_blc: mx.array, mask: mx.array | str | None, cache: KeyValueCache | None
     ) -> mx.array:
         """The first part of the layer, with its residual connection."""
-        return x_blc + self.self_attn(self.self_attn_layer_norm(x_blc), mask, cache)
+        return x_blc + self.self_attn(x_blc, mask, cache, self.self_attn_layer_norm)
 
     def feed_forward(self, x_blc: mx.array) -> mx.array:
         """The last part of the layer, with its residual connection."""

@@ -7,7 +7,6 @@ in any case.
 from __future__ import annotations
 
 import functools
-import hashlib
 from typing import Any
 
 import mlx.core as mx
@@ -17,6 +16,7 @@ from mlx_speech.metal_kernels.fused_qkv_reference import (
     Projection,
     dtype_name,
 )
+from mlx_speech.metal_kernels.launch import digest
 from mlx_speech.metal_kernels.text import KernelText, load_text
 
 DECODE = "fused_qkv_decode"
@@ -113,9 +113,8 @@ def kernel_text(name: str) -> KernelText:
 
 @functools.cache
 def kernel_digest(name: str) -> str:
-    """Twelve hexadecimal digits that change with a kernel's text."""
-    text = kernel_text(name)
-    return hashlib.sha256((text.header + text.source).encode()).hexdigest()[:12]
+    """What changes with a kernel's text, found once."""
+    return digest(kernel_text(name))
 
 
 def variant_name(x_blc: mx.array, projection: Projection) -> str:

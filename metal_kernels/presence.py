@@ -6,28 +6,30 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from mlx_speech import backend
 
 _pretended: list[str] = []
 
 
 def metal_is_available() -> bool:
     """Tell whether ``mx.fast.metal_kernel`` can launch, be it on a pretended device."""
-    import mlx.core as mx
-
-    return bool(_pretended) or mx.metal.is_available()
+    return bool(_pretended) or backend.on_metal()
 
 
 def device_name() -> str:
     """Name what would run a kernel, for records and cache keys; "" without a device."""
-    import mlx.core as mx
-
     if _pretended:
         return _pretended[-1]
-    if not mx.metal.is_available():
-        return ""
-    return str(mx.device_info().get("device_name", "unknown Metal device"))
+    return _real_device_name() if backend.on_metal() else ""
+
+
+@functools.cache
+def _real_device_name() -> str:
+    return backend.device_name()
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from mlx_speech.metal_kernels.choices import (
     cache_folder,
     device_identity,
 )
-from mlx_speech.metal_kernels.presence import metal_is_available
+from mlx_speech.metal_kernels.presence import device_name, metal_is_available
 
 logger = logging.getLogger("mlx_speech")
 
@@ -53,6 +53,9 @@ _REFUSALS = (RuntimeError, ValueError)
 
 _lock = threading.RLock()
 _findings: dict[tuple[Path, str], Findings] = {}
+_answers: dict[tuple[KernelKey, str, str], bool] = {}
+# Not empty once it is known that there is no Metal, and the mode is one.
+_noted_absence: list[str] = []
 _said: set[str] = set()
 _runs: list[RunChoices] = []
 
@@ -79,17 +82,11 @@ def kernels_are_possible() -> bool:
     Raises:
         SpeechError: ``MLX_SPEECH_KERNELS`` has a value that is no mode.
     """
-    mode = _mode_now()
-    if mode == "off":
-        return False
     if not metal_is_available():
-        if mode == "on":
-            _say_once(
-                f"{MODE_VARIABLE} is on, but there is no Metal device: "
-                "MLX operations compute instead of kernels"
-            )
+        if not _noted_absence:
+            _note_absence()
         return False
-    return True
+    return _mode_now() != "off"
 
 
 def use_kernel(
@@ -116,19 +113,36 @@ def use_kernel(
     """
     if not kernels_are_possible():
         return False
-    with _lock:
-        run = _runs[-1] if _runs else None
-        chosen = run.get(key) if run else None
-        if chosen is False:
-            return False
-        findings = _findings_here()
-        usable = _passes(key, self_check, findings)
-        if run is None:
-            return usable and _is_ahead(key, timing, findings)
-        if chosen is None:
-            chosen = usable and _is_ahead(key, timing, findings)
-            run.record(key, chosen)
-        return chosen and usable
+    question = key, _mode_now(), device_name()
+    if question not in _answers:
+        with _lock:
+            _answers[question] = _decide(key, self_check, timing)
+    return _answers[question]
+
+
+def _decide(
+    key: KernelKey, self_check: Callable[[], str], timing: Callable[[], Timing]
+) -> bool:
+    run = _runs[-1] if _runs else None
+    chosen = run.get(key) if run else None
+    if chosen is False:
+        return False
+    findings = _findings_here()
+    usable = _passes(key, self_check, findings)
+    if run is None:
+        return usable and _is_ahead(key, timing, findings)
+    if chosen is None:
+        chosen = usable and _is_ahead(key, timing, findings)
+        run.record(key, chosen)
+    return chosen and usable
+
+
+def forget() -> None:
+    """Forget what this process knows of modes and kernels; the files keep theirs."""
+    _findings.clear()
+    _answers.clear()
+    _said.clear()
+    _noted_absence.clear()
 
 
 @contextmanager
@@ -152,10 +166,12 @@ def fixed_choices(path: Path, resume: bool) -> Iterator[RunChoices]:
             "device, so MLX operations compute and results may differ by rounding"
         )
     _runs.append(run)
+    _answers.clear()
     try:
         yield run
     finally:
         _runs.remove(run)
+        _answers.clear()
 
 
 def difference(
@@ -203,6 +219,17 @@ def time_both(
 def findings_path() -> Path:
     """The file of self-checks and timings in the user's cache."""
     return cache_folder() / FILE_NAME
+
+
+def _note_absence() -> None:
+    """Without Metal the mode is read once: decoding asks for each layer and token."""
+    mode = kernel_mode()
+    if mode == "on":
+        _say_once(
+            f"{MODE_VARIABLE} is on, but there is no Metal device: "
+            "MLX operations compute instead of kernels"
+        )
+    _noted_absence.append(mode)
 
 
 def _mode_now() -> str:

@@ -21,18 +21,13 @@ OTHER = KernelKey("toy", "float32", (9, 9), "d1")
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLX_SPEECH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("MLX_SPEECH_KERNELS", raising=False)
-    forget(monkeypatch)
+    select.forget()
 
 
 @pytest.fixture
 def metal() -> Iterator[None]:
     with pretend_metal("pretended"):
         yield
-
-
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "_findings", {})
-    monkeypatch.setattr(select, "_said", set())
 
 
 def ask(key: KernelKey = KEY, ahead: bool = True, problem: str = "") -> bool:
@@ -52,7 +47,7 @@ def test_a_resumed_run_decides_as_before(
         assert json.loads(path.read_text())["choices"] == {KEY.name: ahead}
     # Another day the timing comes out the other way, and the cache is gone.
     monkeypatch.setenv("MLX_SPEECH_CACHE", str(tmp_path / "another"))
-    forget(monkeypatch)
+    select.forget()
     with select.fixed_choices(path, resume=True):
         assert ask(ahead=not ahead) is ahead
         assert ask(OTHER, ahead=not ahead) is not ahead
@@ -109,7 +104,7 @@ def test_a_kernel_chosen_before_still_has_to_agree(
     with select.fixed_choices(path, resume=False):
         assert ask()
     monkeypatch.setenv("MLX_SPEECH_CACHE", str(tmp_path / "another"))
-    forget(monkeypatch)
+    select.forget()
     with select.fixed_choices(path, resume=True):
         assert not ask(problem="it is wrong here")
     assert "it is wrong here" in caplog.text

@@ -57,13 +57,7 @@ class Probe:
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLX_SPEECH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("MLX_SPEECH_KERNELS", raising=False)
-    forget(monkeypatch)
-
-
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What another process would not know."""
-    monkeypatch.setattr(select, "_findings", {})
-    monkeypatch.setattr(select, "_said", set())
+    select.forget()
 
 
 @pytest.fixture
@@ -109,7 +103,7 @@ def test_a_kernel_that_agrees_and_is_ahead_is_used(
     assert probe.ask()
     assert probe.ask()
     assert probe.asked == (1, 1)
-    forget(monkeypatch)  # the file remembers
+    select.forget()  # the file remembers
     assert probe.ask()
     assert probe.asked == (1, 1)
     stored = json.loads((cache_folder() / "kernels.json").read_text())
@@ -121,7 +115,7 @@ def test_a_kernel_that_agrees_and_is_ahead_is_used(
 @pytest.mark.usefixtures("metal")
 def test_a_slower_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for timing in (SLOW, Timing(1.0, 1.0), Timing(0.98, 1.0)):
-        forget(monkeypatch)
+        select.forget()
         (cache_folder() / "kernels.json").unlink(missing_ok=True)
         assert not Probe(timing=timing).ask()
 
@@ -173,7 +167,7 @@ def test_a_failed_self_check_is_said_once_and_remembered(
     assert len(caplog.records) == 1
     assert said in caplog.text
     assert "kernel toy (float32)" in caplog.text
-    forget(monkeypatch)
+    select.forget()
     assert not probe.ask()
     assert probe.asked == (1, 0)
     assert len(caplog.records) == 2  # another process says it again

@@ -10,6 +10,7 @@ from mlx_speech.metal_kernels.emulate.faults import Finding, KernelFault
 from mlx_speech.metal_kernels.emulate.generate import GeneratedText, generate
 from mlx_speech.metal_kernels.emulate.launch import prepare, run
 from mlx_speech.metal_kernels.emulate.program import Outcome, Program
+from mlx_speech.metal_kernels.emulate.typecheck import check_text
 
 __all__ = [
     "Finding",
@@ -19,6 +20,7 @@ __all__ = [
     "Launches",
     "Outcome",
     "Program",
+    "check_text",
     "dropin",
     "generate",
     "prepare",

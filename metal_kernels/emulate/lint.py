@@ -1,0 +1,228 @@
+"""What a compiler other than Apple's accepts in a kernel, and Metal or MLX does not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from mlx_speech.metal_kernels.emulate.faults import Finding
+from mlx_speech.metal_kernels.emulate.generate import ATTRIBUTES, GeneratedText
+from mlx_speech.metal_kernels.emulate.outline import (
+    SPACES,
+    Outline,
+    declared_pointer,
+    has_pointer,
+    outline,
+    statements,
+)
+from mlx_speech.metal_kernels.emulate.preamble import preamble_names
+from mlx_speech.metal_kernels.emulate.standard import (
+    FORBIDDEN,
+    KEYWORDS,
+    STANDARD_CALLS,
+    TYPES,
+)
+from mlx_speech.metal_kernels.emulate.tokens import (
+    Token,
+    closing,
+    tokens,
+    without_comments,
+)
+
+_SECOND_DECLARATION = frozenset({"uint", "uint3", "int", "ushort", "const", "auto"})
+
+
+def lint(generated: GeneratedText) -> list[Finding]:
+    """Check tokens and names.
+
+    Args:
+        generated: the completed kernel; its header and body are looked at.
+    """
+    kernel = generated.kernel
+    header, body = outline(kernel.header), outline(kernel.source)
+    types = header.types | body.types | TYPES
+    types |= {name for name, value in generated.template}
+    found: list[Finding] = []
+    # Both texts count their lines from 1; the body follows the header.
+    shift = kernel.header.count("\n")
+    for part, offset in ((header, 0), (body, shift)):
+        rules = (
+            _words(part),
+            _calls(part, header, types),
+            _local_pointers(part, types),
+            _lambdas(part),
+            _matrix_origins(part),
+        )
+        for rule in rules:
+            for token, message in rule:
+                found.append(_finding(generated, token.line + offset, message))
+    for token, message in (*_header(header, types),):
+        found.append(_finding(generated, token.line, message))
+    for token, message in _body_only(body):
+        found.append(_finding(generated, token.line + shift, message))
+    found += [
+        Finding("lint", message, f"{kernel.name}") for message in _attributes(generated)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _finding(generated: GeneratedText, line: int, message: str) -> Finding:
+    kernel = generated.kernel
+    lines = (kernel.header + kernel.source).split("\n")
+    text = lines[line - 1].strip() if 0 < line <= len(lines) else ""
+    return Finding("lint", message, kernel.place(line), text)
+
+
+Rule = Iterator[tuple[Token, str]]
+
+
+def _words(part: Outline) -> Rule:
+    for token in part.parts:
+        if token.kind == "name" and token.text in FORBIDDEN:
+            yield token, f"`{token.text}`: {FORBIDDEN[token.text]}"
+        if token.kind == "directive":
+            include = re.match(r"\s*#\s*include\s*(\S+)", token.text)
+            if include and not re.fullmatch(r"<metal_\w+>", include[1]):
+                yield token, f"include of {include[1]}: only <metal_...> headers exist"
+
+
+def _calls(part: Outline, header: Outline, types: frozenset[str]) -> Rule:
+    """Every called name is defined here, or known to be in Metal's library."""
+    known = STANDARD_CALLS | KEYWORDS | types | header.macros | part.macros
+    known |= {function.name.text for function in (*header.functions, *part.functions)}
+    parts = part.parts
+    for index, token in enumerate(parts):
+        if token.kind != "name" or token.text in known:
+            continue
+        behind = index + 1
+        if behind < len(parts) and parts[behind].text == "<":
+            behind = _behind_angle(parts, behind)
+        if behind >= len(parts) or parts[behind].text != "(":
+            continue
+        before = parts[index - 1] if index else None
+        declares = before and (before.text in types or before.text in ("*", "&"))
+        if declares and before and before.text in types:
+            continue  # `float a(3)`
+        if before and before.text == "::" and index > 1:
+            owner = parts[index - 2].text
+            if owner not in ("metal", "fast", "precise"):
+                continue
+        yield token, f"`{token.text}` is no known function of Metal's library"
+
+
+def _behind_angle(parts: tuple[Token, ...], start: int) -> int:
+    """Index behind ``<...>`` when it looks like template arguments, else ``start``."""
+    depth = 0
+    for index in range(start, min(len(parts), start + 24)):
+        text = parts[index].text
+        if text == "<":
+            depth += 1
+        elif text == ">":
+            depth -= 1
+            if depth == 0:
+                return index + 1
+        elif text in (";", "{", "}", "&&", "||"):
+            break
+    return start
+
+
+def _local_pointers(part: Outline, types: frozenset[str]) -> Rule:
+    bodies = [function.body for function in part.functions] or []
+    for body in (*bodies, part.parts):
+        for statement in statements(body):
+            found = declared_pointer(statement, types)
+            if found and not found[1] & SPACES and "using" not in found[1]:
+                yield found[0], f"pointer `{found[0].text}` has no address space"
+
+
+def _lambdas(part: Outline) -> Rule:
+    parts = part.parts
+    for index, token in enumerate(parts):
+        if token.text != "[" or not index:
+            continue
+        if parts[index - 1].text not in ("=", "(", ",", "return", "{", ";"):
+            continue
+        end = closing(parts, index)
+        if end + 1 < len(parts) and parts[end + 1].text in ("(", "{"):
+            yield token, "a lambda needs a newer Metal than MLX asks for"
+
+
+def _matrix_origins(part: Outline) -> Rule:
+    parts = part.parts
+    for index, token in enumerate(parts[:-1]):
+        if token.text not in ("simdgroup_load", "simdgroup_store"):
+            continue
+        if parts[index + 1].text != "(":
+            continue
+        depth, commas = 0, 0
+        for inner in parts[index + 2 : closing(parts, index + 1)]:
+            depth += inner.text in ("(", "[", "<")
+            depth -= inner.text in (")", "]", ">")
+            commas += inner.text == "," and depth == 0
+        if commas > 2:
+            yield token, f"{token.text} with an origin has no known-good user"
+
+
+def _header(header: Outline, types: frozenset[str]) -> Rule:
+    defined = {function.name.text: function.name for function in header.functions}
+    for function in header.functions:
+        for parameter in function.parameters:
+            words = {token.text for token in parameter}
+            pointer = has_pointer(parameter)
+            if pointer and not words & SPACES:
+                name = parameter[-1].text
+                where = f"parameter `{name}` of {function.name.text}()"
+                yield pointer, f"{where} has no address space"
+            if pointer and pointer.text == "&" and "threadgroup" in words:
+                yield pointer, "references to threadgroup memory are compiled wrongly"
+        if any(token.text == function.name.text for token in function.body):
+            yield function.name, f"{function.name.text}() calls itself"
+        for statement in statements(function.body):
+            pointed = declared_pointer(statement, types)
+            if statement[0].text == "threadgroup" and not pointed:
+                yield statement[0], "threadgroup variables belong into the kernel body"
+            if statement[0].text == "static":
+                yield statement[0], "Metal has no static local variables"
+    for token in header.parts:
+        if token.kind == "directive" and "define" in token.text:
+            for name in header.macros & preamble_names():
+                if re.search(rf"\b{name}\b", token.text):
+                    yield token, f"`{name}` is defined by MLX's preamble"
+    for name in (set(defined) & preamble_names()) - {"operator"}:
+        yield defined[name], f"`{name}` is defined by MLX's preamble"
+    for index, token in enumerate(header.parts[:-1]):
+        name = header.parts[index + 1]
+        if token.text in ("struct", "class", "using") and name.text in preamble_names():
+            yield name, f"`{name.text}` is defined by MLX's preamble"
+
+
+def _body_only(body: Outline) -> Rule:
+    for token in body.parts:
+        if token.text == "static":
+            yield token, "Metal has no static local variables"
+        if token.text == "[[":
+            yield token, "attributes are written by MLX"
+    for before, token in zip(body.parts, body.parts[1:], strict=False):
+        declared = before.text in _SECOND_DECLARATION
+        if declared and token.text in dict(ATTRIBUTES):
+            yield token, f"`{token.text}` is already a parameter, added by MLX"
+
+
+def _attributes(generated: GeneratedText) -> Iterator[str]:
+    source = generated.kernel.source
+    spoken = without_comments(source)
+    if not generated.attributes:
+        yield "the body uses no thread attribute: MLX closes the parameters too early"
+    for name, _ in generated.attributes:
+        if not re.search(rf"\b{name}\b", spoken):
+            yield (
+                f"`{name}` stands only in a comment or in another word, and MLX adds "
+                "it as a parameter"
+            )
+    names = {token.text for token in tokens(spoken)}
+    for buffer in generated.buffers:
+        if buffer.kind in ("shape", "strides", "ndim") and buffer.name not in names:
+            yield (
+                f"`{buffer.name}` stands only in a comment or in another word, and MLX "
+                "adds it as a parameter"
+            )

@@ -9,6 +9,7 @@ placed in the recording, in order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -122,7 +123,8 @@ class _OpenLane:
     ) -> None:
         self._lane = lane
         self._window = model.config.n_frames
-        self._reader = WindowReader(model, tokenizer, options)
+        # What was said before a lane is not known while others are being decoded.
+        self._reader = WindowReader(model, tokenizer, options, last_speech=-math.inf)
         self._seek = 0
         # Segments of windows, and the frame of the recording that each was done at.
         self._untold: list[tuple[list[Segment], int]] = []

@@ -37,15 +37,20 @@ class WindowReader:
     Args:
         model, tokenizer: the model's.
         options: thresholds, and whether words are to be timed.
+        last_speech: seconds where the last word before the first window ended.
     """
 
     def __init__(
-        self, model: Whisper, tokenizer: Tokenizer, options: TranscriptionOptions
+        self,
+        model: Whisper,
+        tokenizer: Tokenizer,
+        options: TranscriptionOptions,
+        last_speech: float = 0.0,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._options = options
-        self._last_speech = 0.0
+        self._last_speech = last_speech
 
     def read(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -52,6 +53,27 @@ def tiny_whisper(recipe: ModuleType) -> Callable[[str], Whisper]:
         model = Whisper(config)
         arrays = {key: mx.array(value) for key, value in recipe.state(name).items()}
         weights = fuse(to_hf_names(arrays, "hf"), config.n_audio_state)
+        load_strict(model, weights, name)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def talkers() -> ModuleType:
+    """tests/goldens/whisper_decoding_recipe.py: models that say something."""
+    return load_module("whisper_decoding_recipe")
+
+
+@pytest.fixture(scope="session")
+def talking_whisper(talkers: ModuleType) -> Callable[[str], Whisper]:
+    """Give the model of ``talkers`` of a name, the same at every call."""
+
+    @cache
+    def make(name: str) -> Whisper:
+        model = Whisper(WhisperConfig.from_dict(talkers.dims(name)))
+        arrays = {key: mx.array(value) for key, value in talkers.state(name).items()}
+        weights = fuse(to_hf_names(arrays, "openai"), model.config.n_audio_state)
         load_strict(model, weights, name)
         return model
 

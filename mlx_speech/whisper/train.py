@@ -145,7 +145,8 @@ class WhisperTask:
 
         def losses(values: dict) -> tuple[mx.array, dict[str, mx.array]]:
             self.network.update(self._cast(values))
-            return self._losses(batch)
+            mel = training_mel(batch, self.mel_spec)
+            return training_losses(self.network, mel, batch, self.config.ctc_weight)
 
         (_, metrics), gradients = mx.value_and_grad(losses)(parameters)
         self.network.update(parameters)
@@ -159,30 +160,6 @@ class WhisperTask:
         if self.config.precision == "float32":
             return values
         return tree_map(lambda array: array.astype(mx.bfloat16), values)
-
-    def _losses(self, batch: Batch) -> tuple[mx.array, dict[str, mx.array]]:
-        whisper = self.whisper
-        features = whisper.encode(training_mel(batch, self.mel_spec))
-        logits = whisper.decode(
-            mx.array(batch.tokens_bl), whisper.cross_key_values(features)
-        )
-        counted = mx.array(batch.counted_bl)
-        wrong = nn.losses.cross_entropy(logits, mx.array(batch.targets_bl))
-        token_loss = (wrong * counted).sum() / counted.sum()
-        metrics = {"loss_tokens": token_loss}
-        total = token_loss
-        if self.config.ctc_weight:
-            scores = self.network.ctc(features).astype(mx.float32)
-            missed = ctc_loss(
-                nn.log_softmax(scores, axis=-1),
-                batch.positions_b,
-                batch.labels_bn,
-                batch.label_lengths_b,
-            )
-            spelling = missed.sum() / max(int(batch.label_lengths_b.sum()), 1)
-            metrics["loss_ctc"] = spelling
-            total = total + self.config.ctc_weight * spelling
-        return total, {"loss_total": total, **metrics}
 
     def validate(self, step: int) -> dict[str, float]:
         """Word error rate of held-out recordings, decoded greedily without times."""
@@ -257,6 +234,42 @@ class WhisperTask:
 
     def _plan(self, epoch: int) -> list[Window]:
         return lay_out(self.maker.clips, self.layout, self.config.seed, epoch)
+
+
+def training_losses(
+    network: TrainedWhisper, mel_bfm: mx.array, batch: Batch, ctc_weight: float
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """What a step minimises, and its parts.
+
+    Args:
+        network: the model, with its layer for CTC if ``ctc_weight`` is above 0.
+        mel_bfm: log-mel [batch, frames, n_mels].
+        batch: of it the tokens, targets and labels.
+        ctc_weight: of the CTC loss.
+
+    Returns:
+        The sum, float32 scalar: cross-entropy per token that counts, plus the weight
+        times the CTC loss per label. The parts by name.
+    """
+    whisper = network.whisper
+    features = whisper.encode(mel_bfm)
+    cross = whisper.cross_key_values(features)
+    logits = whisper.decode(mx.array(batch.tokens_bl), cross)
+    counted = mx.array(batch.counted_bl)
+    wrong = nn.losses.cross_entropy(logits, mx.array(batch.targets_bl))
+    tokens = (wrong * counted).sum() / counted.sum()
+    if not ctc_weight:
+        return tokens, {"loss_tokens": tokens}
+    scores = network.ctc(features).astype(mx.float32)
+    missed = ctc_loss(
+        nn.log_softmax(scores, axis=-1),
+        batch.positions_b,
+        batch.labels_bn,
+        batch.label_lengths_b,
+    )
+    labels = missed.sum() / max(int(batch.label_lengths_b.sum()), 1)
+    total = tokens + ctc_weight * labels
+    return total, {"loss_total": total, "loss_tokens": tokens, "loss_ctc": labels}
 
 
 def training_mel(batch: Batch, spec: MelSpec) -> mx.array:

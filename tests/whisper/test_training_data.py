@@ -1,0 +1,196 @@
+"""Windows of a training: where recordings stand, what is said, what is heard."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlx_speech.audio import save
+from mlx_speech.corpus import Utterance
+from mlx_speech.whisper.ctc_labels import CtcLabels
+from mlx_speech.whisper.own_vocabulary import words_vocabulary
+from mlx_speech.whisper.tokenizer import Tokenizer
+from mlx_speech.whisper.training_batches import BatchMaker
+from mlx_speech.whisper.training_config import WhisperTrainConfig
+from mlx_speech.whisper.training_windows import (
+    Clip,
+    Layout,
+    Placed,
+    Window,
+    lay_out,
+)
+
+RATE, WINDOW = 16_000, 64_000
+LAYOUT = Layout(
+    window=WINDOW,
+    sample_rate=RATE,
+    most_tokens=30,
+    pack=True,
+    longest_pause=0.5,
+    cut_share=0.3,
+    silence_share=0.1,
+)
+CLIPS = [
+    Clip(int(samples), 5)
+    for samples in np.random.default_rng(0).integers(8_000, 40_000, 60)
+]
+TEXTS = ["Stop.", "Turn left, please.", "Go back."]
+
+
+@pytest.fixture
+def maker(tmp_path: Path) -> BatchMaker:
+    """Makes batches of three recordings: ones, twos and threes, of a second each."""
+    utterances = []
+    for place, text in enumerate(TEXTS):
+        path = tmp_path / f"{place}.wav"
+        save(path, np.full(RATE, 0.1 * (place + 1), np.float32), RATE)
+        utterances.append(Utterance(str(place), path, text))
+    config = WhisperTrainConfig(
+        noise_share=0.0, prompt_share=0.0, timestamps_share=1.0, data="x"
+    )
+    vocabulary = words_vocabulary(TEXTS, 300, 201)
+    return BatchMaker(
+        utterances,
+        [Clip(RATE, 6)] * len(TEXTS),
+        Tokenizer(vocabulary),
+        CtcLabels("characters", TEXTS),
+        config,
+        WINDOW,
+        80,
+        60,
+    )
+
+
+def test_every_recording_is_whole_in_one_window_of_an_epoch() -> None:
+    windows = lay_out(CLIPS, LAYOUT, seed=1, epoch=0)
+    whole = Counter(p.clip for w in windows for p in w.placed if not p.cut)
+    assert whole == Counter(range(len(CLIPS)))
+
+
+def test_recordings_do_not_overlap_and_stay_within_their_window() -> None:
+    for window in lay_out(CLIPS, LAYOUT, seed=1, epoch=0):
+        end = 0
+        for placed in window.placed:
+            assert placed.start >= end
+            end = placed.start + CLIPS[placed.clip].samples
+        last = window.placed[-1] if window.placed else None
+        if last and last.cut:
+            assert end > WINDOW and WINDOW - last.start > RATE / 2
+            assert window.content == WINDOW
+        else:
+            assert end <= window.content <= WINDOW
+        tokens = sum(CLIPS[p.clip].tokens for p in window.placed if not p.cut)
+        assert tokens <= LAYOUT.most_tokens
+
+
+def test_windows_are_cut_silent_or_packed_as_often_as_asked() -> None:
+    windows = lay_out(CLIPS * 10, LAYOUT, seed=1, epoch=0)
+    cut = sum(bool(w.placed) and w.placed[-1].cut for w in windows)
+    silent = sum(not w.placed for w in windows)
+    assert 0.1 < cut / len(windows) < 0.35
+    assert silent == pytest.approx(0.1 * (len(windows) - silent), abs=1)
+    alone = lay_out(CLIPS, replace(LAYOUT, pack=False, silence_share=0), 1, 0)
+    assert all(len(w.placed) == 1 and not w.placed[0].cut for w in alone)
+
+
+def test_an_epoch_is_a_function_of_seed_and_number() -> None:
+    first = lay_out(CLIPS, LAYOUT, seed=1, epoch=0)
+    assert first == lay_out(CLIPS, LAYOUT, seed=1, epoch=0)
+    assert first != lay_out(CLIPS, LAYOUT, seed=1, epoch=1)
+    assert first != lay_out(CLIPS, LAYOUT, seed=2, epoch=0)
+
+
+def test_a_batch_holds_sounds_times_and_texts_where_they_belong(
+    maker: BatchMaker,
+) -> None:
+    window = Window((Placed(1, 8_000), Placed(0, 30_400)), 50_000)
+    batch = maker.make([window], (0,))
+    sound = batch.audio_bs[0]
+    level = sound[8_000] / 0.2
+    assert 0.1 <= level <= 1.0
+    np.testing.assert_allclose(sound[8_000:24_000], 0.2 * level, rtol=1e-3)
+    np.testing.assert_allclose(sound[30_400:46_400], 0.1 * level, rtol=1e-3)
+    assert not sound[:8_000].any() and not sound[24_000:30_400].any()
+    assert not sound[46_400:].any()
+    assert batch.frames_b[0] == 312
+
+    said = maker.tokenizer.decode_with_timestamps(
+        [t for t, c in zip(batch.targets_bl[0], batch.counted_bl[0], strict=True) if c]
+    )
+    assert said == (
+        "<|0.50|> Turn left, please.<|1.50|><|1.90|> Stop.<|2.90|><|endoftext|>"
+    )
+    # The answer to each token is the next one; the start is given, not asked for.
+    count = int(batch.counted_bl.sum())
+    assert batch.tokens_bl[0, 0] == maker.tokenizer.special.sot
+    np.testing.assert_array_equal(
+        batch.tokens_bl[0, 1:count], batch.targets_bl[0, : count - 1]
+    )
+    assert batch.positions_b[0] == 50_000 // 320
+    letters = "turnleftpleasestop"
+    assert batch.label_lengths_b[0] == len(letters)
+    assert batch.labels_bn[0].tolist() == maker.labels.encode(letters)
+
+
+def test_of_a_recording_that_is_cut_off_only_the_beginning_is_written(
+    maker: BatchMaker,
+) -> None:
+    window = Window((Placed(0, 0), Placed(2, 54_400, cut=True)), WINDOW)
+    batch = maker.make([window], (0,))
+    answer = batch.targets_bl[0][batch.counted_bl[0] > 0]
+    said = maker.tokenizer.decode_with_timestamps(answer.tolist())
+    assert said == "<|0.00|> Stop.<|1.00|><|3.40|><|endoftext|>"
+    # Nobody knows how much of it can be heard, so CTC hears none of it.
+    assert batch.positions_b[0] == 54_400 // 320
+    assert batch.label_lengths_b[0] == len("stop")
+    assert batch.audio_bs[0, 54_400:].all()
+
+
+def test_silence_is_answered_by_the_token_for_it(maker: BatchMaker) -> None:
+    batch = maker.make([Window((), 32_000)], (0,))
+    special = maker.tokenizer.special
+    assert batch.tokens_bl[0, :2].tolist() == [special.sot, special.no_speech]
+    assert batch.targets_bl[0, :2].tolist() == [special.no_speech, special.eot]
+    assert batch.counted_bl[0].tolist()[:3] == [1, 1, 0]
+    # Rooms are never quite silent; a file that has ended is.
+    assert batch.audio_bs[0, :32_000].any() and not batch.audio_bs[0, 32_000:].any()
+
+
+def test_a_prompt_is_given_and_not_asked_for(maker: BatchMaker) -> None:
+    maker.config = replace(maker.config, prompt_share=1.0, timestamps_share=0.0)
+    batch = maker.make([Window((Placed(2, 0),), 16_000)], (4,))
+    special, given = maker.tokenizer.special, batch.tokens_bl[0].tolist()
+    assert given[0] == special.sot_prev
+    start = given.index(special.sot)
+    prompt = maker.tokenizer.decode(given[1:start])
+    assert prompt and set(prompt.replace(".", ". ").split()) <= set(
+        " ".join(TEXTS).split()
+    )
+    answer = batch.targets_bl[0][batch.counted_bl[0] > 0]
+    assert maker.tokenizer.decode(answer[:-1].tolist()) == " Go back."
+
+
+def test_noise_is_as_loud_as_asked(maker: BatchMaker) -> None:
+    maker.config = replace(maker.config, noise_share=1.0, noise_snr=(10.0, 10.0))
+    window = Window((Placed(0, 0),), WINDOW)
+    for seed in range(3):
+        sound = maker.make([window], (seed,)).audio_bs[0]
+        # The recording is a constant: what varies is noise.
+        signal, noise = sound[:RATE].mean(), sound[RATE:].std()
+        assert 20 * np.log10(signal / noise) == pytest.approx(10.0, abs=0.7)
+
+
+def test_a_vocabulary_of_words_spells_what_it_does_not_know() -> None:
+    vocabulary = words_vocabulary(["Go back now. Go on."] * 3 + ["Rare."], 260, 101)
+    tokenizer = Tokenizer(vocabulary)
+    assert tokenizer.encode(" Go back now.") == [256, 257, 258, ord(".")]
+    # " Rare" found no room.
+    assert len(tokenizer.encode(" Rare.")) == len(" Rare.")
+    for text in (" Go back.", " Zürich, naïve?", " Rare."):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    # The end, the start, one language, six more special tokens, and the times.
+    assert vocabulary.size == 260 + 9 + 101

@@ -249,7 +249,7 @@ def evaluate(
     Milliseconds of processor time, the best of five runs. Where MLX's own transform is
     as good, it is what should run: `fuse()` of the library puts it in place.
     """
-    from mlx_speech.bench.butterfly import transform_times
+    from mlx_speech.bench.butterfly_speed import transform_times
     from mlx_speech.butterfly import QuantizedButterflyFFT, load_transform
 
     transform = load_transform(source)

@@ -14,6 +14,7 @@ from functools import partial
 import mlx.core as mx
 import numpy as np
 
+from mlx_speech.bench.butterfly_speed import gate_gradient_seconds, transform_times
 from mlx_speech.butterfly import ButterflyFFT, double_float_fft, quantize
 from mlx_speech.butterfly.canonical import canonical_stages
 from mlx_speech.butterfly.factors import (
@@ -30,7 +31,6 @@ from mlx_speech.butterfly.fit_hierarchical import (
 from mlx_speech.butterfly.fit_layerwise import fit_layerwise
 from mlx_speech.butterfly.permutation import find_permutation
 from mlx_speech.butterfly.teacher import FitResult, dft_teacher, noisy
-from mlx_speech.butterfly.transform import ButterflyTransform
 from mlx_speech.errors import SpeechError
 from mlx_speech.nn.polar import fit_quantizer, quantization_error
 
@@ -103,6 +103,7 @@ def figures(full: bool = False) -> list[Measure]:
     jobs += [partial(_modulus_one, *case) for case in MODULUS_ONE]
     jobs += [partial(_float_pairs, n) for n in (400, 1024, 4096)]
     jobs += [partial(_fused, n) for n in (1024, 2048)]
+    jobs += [partial(_gate_gradients, 128)]
     return jobs
 
 
@@ -352,35 +353,14 @@ def _fused(n: int) -> ButterflyFigure:
     )
 
 
-def transform_times(
-    transform: ButterflyTransform,
-    frames: int,
-    repeats: int = 5,
-    fused: Callable[[mx.array], mx.array] | None = None,
-) -> tuple[float, float]:
-    """Processor seconds of a transform and of MLX's own, the best of several runs.
-
-    Args:
-        transform: complex or real, forward or inverse.
-        frames: signals per run.
-        repeats: runs of each, in turns, after one that is not counted.
-        fused: timed in place of the transform.
-    """
-    own = transform.bins if transform.inverse else transform.n
-    x = mx.random.normal((frames, own), key=mx.random.key(0))
-    if not transform.real or transform.inverse:
-        x = x.astype(mx.complex64)
-    name = ("i" if transform.inverse else "") + ("r" if transform.real else "") + "fft"
-    native = partial(getattr(mx.fft, name), n=transform.n, norm=transform.norm)
-    functions: list[Callable[[mx.array], mx.array]] = [
-        # A module without parameters is an empty dictionary, and so false.
-        transform if fused is None else fused,
-        native,
-    ]
-    seconds: list[list[float]] = [[], []]
-    for _ in range(repeats + 1):
-        for taken, function in zip(seconds, functions, strict=True):
-            started = time.process_time()
-            mx.eval(function(x))
-            taken.append(time.process_time() - started)
-    return min(seconds[0][1:]), min(seconds[1][1:])
+def _gate_gradients(n: int) -> ButterflyFigure:
+    backward, differences = gate_gradient_seconds(n)
+    gates = n // 2 * int(np.log2(n))
+    return ButterflyFigure(
+        "gradient of all gates: time over rlx-fft's differences of 32 (before: for all)",
+        f"n {n}, {gates} gates",
+        gates / 32,
+        backward / differences,
+        0.1,
+        seconds=backward + differences,
+    )

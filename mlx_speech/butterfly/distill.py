@@ -201,7 +201,10 @@ def distill(
 
 
 def find_gates(
-    student: RoutedMel, data: Segments, settings: DistillSettings, observe: Observer
+    student: RoutedMel,
+    data: Segments,
+    settings: DistillSettings,
+    observe: Observer = lambda what, step, steps, loss: None,
 ) -> None:
     """The pruning of `distill`, without any learning."""
     target = settings.compute_fraction

@@ -2,7 +2,9 @@
 
 Tensors: ``stages.0``, ``stages.1``, ... innermost first: float32 as the module holds
 them, or the packed integers of a quantised transform (uint8); ``untangle`` of a real
-transform; ``permutation`` when it is not digit reversal.
+transform; ``permutation`` when it is not digit reversal. Of one routed by gates,
+``twiddles.0``, ... float32 and ``gates.0``, ... int8. What a student has beside its
+transform begins with ``student.`` (`student_storage`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from mlx_speech.butterfly.factors import digit_reversal
+from mlx_speech.butterfly.gates import TernaryRoutedFFT
 from mlx_speech.butterfly.quantize import (
     TARGETS,
     QuantizedButterflyFFT,
@@ -38,7 +41,9 @@ BASE_KEYS = ("n", "radices", "real", "inverse", "norm")
 KINDS = {
     "float": ("parameterization", "tied"),
     "quantized": ("target", "quantizers", "shapes"),
+    "routed": ("mode",),
 }
+STUDENT_PREFIX = "student."
 TYPES: dict[str, type] = {
     "n": int,
     "radices": list,
@@ -48,6 +53,7 @@ TYPES: dict[str, type] = {
     "parameterization": str,
     "tied": bool,
     "target": str,
+    "mode": str,
     "quantizers": list,
     "shapes": list,
     "scheme": str,
@@ -68,12 +74,21 @@ def save_transform(
 
     Args:
         path: file to write.
-        transform: a `ButterflyFFT`, stored in float32, or a quantised one.
+        transform: a `ButterflyFFT` or one routed by gates, stored in float32, or a
+            quantised one.
         notes: more free text for the header, such as how it was trained.
 
     Raises:
         SpeechError: the file cannot be written.
     """
+    arrays, header = transform_content(transform)
+    save_safetensors(path, arrays, {**header, **(notes or {})})
+
+
+def transform_content(
+    transform: ButterflyTransform,
+) -> tuple[dict[str, mx.array], dict[str, str]]:
+    """The tensors and the header of a transform's file."""
     config: dict[str, Any] = {key: getattr(transform, key) for key in BASE_KEYS}
     if isinstance(transform, QuantizedButterflyFFT):
         quantizers = [each.quantizer for each in transform.stage_codes]
@@ -86,6 +101,10 @@ def save_transform(
         }
         if transform.real:
             arrays["untangle"] = transform.untangle
+    elif isinstance(transform, TernaryRoutedFFT):
+        config |= {"kind": "routed", "mode": transform.mode}
+        arrays = {f"twiddles.{i}": each for i, each in enumerate(transform.twiddles)}
+        arrays |= {f"gates.{i}": mx.array(g) for i, g in enumerate(transform.gates)}
     else:
         assert isinstance(transform, ButterflyFFT)
         config |= {"kind": "float", "tied": transform.tied}
@@ -93,11 +112,11 @@ def save_transform(
         arrays = dict(tree_flatten(transform.parameters()))
     if not np.array_equal(transform.permutation, digit_reversal(transform.radices)):
         arrays["permutation"] = mx.array(transform.permutation)
-    save_safetensors(path, arrays, {KEY: json.dumps(config), **(notes or {})})
+    return arrays, {KEY: json.dumps(config)}
 
 
 def load_transform(path: str | Path) -> ButterflyTransform:
-    """Read a transform that `save_transform` has written.
+    """Read a transform that `save_transform` has written, or that of a student.
 
     Raises:
         SpeechError: no such file, corrupt, no butterfly, or tensors that do not fit
@@ -105,7 +124,13 @@ def load_transform(path: str | Path) -> ButterflyTransform:
     """
     config = _read_config(path)
     kind = config.pop("kind")
-    arrays = load_safetensors(path)
+    arrays = {
+        name: array
+        for name, array in load_safetensors(path).items()
+        if not name.startswith(STUDENT_PREFIX)
+    }
+    if kind == "routed":
+        return _load_routed(path, config, arrays)
     permutation = arrays.pop("permutation", None)
     if permutation is not None:
         config["permutation"] = np.array(permutation)
@@ -113,6 +138,28 @@ def load_transform(path: str | Path) -> ButterflyTransform:
         return _load_quantized(path, config, arrays)
     transform = ButterflyFFT(config.pop("n"), config.pop("radices"), **config)
     load_strict(transform, arrays, path)
+    return transform
+
+
+def _load_routed(
+    path: str | Path, config: dict[str, Any], arrays: dict[str, mx.array]
+) -> TernaryRoutedFFT:
+    stages = range(len(config["radices"]))
+    expected = {f"{kind}.{i}" for kind in ("twiddles", "gates") for i in stages}
+    refuse_difference(
+        path, sorted(expected - set(arrays)), sorted(set(arrays) - expected)
+    )
+    transform = TernaryRoutedFFT(config["n"], mode=config["mode"])
+    own = {key: getattr(transform, key) for key in BASE_KEYS}
+    if own != {key: config[key] for key in BASE_KEYS} | {"radices": transform.radices}:
+        raise _mismatch(path, "its size or its kind is not that of a routed transform")
+    for i, twiddles in enumerate(transform.twiddles):
+        stored, gates = arrays[f"twiddles.{i}"], arrays[f"gates.{i}"]
+        shapes = (twiddles.shape, (transform.n // 2,))
+        if (stored.shape, gates.shape) != shapes or stored.dtype != mx.float32:
+            raise _mismatch(path, f"stage {i} has other shapes than {shapes}")
+        transform.twiddles[i] = stored
+    transform.set_gates(np.stack([np.array(arrays[f"gates.{i}"]) for i in stages]))
     return transform
 
 

@@ -131,6 +131,11 @@ class MelStudent(nn.Module):
         """The student as a drop-in for ``log_mel``."""
         return LearnedMel(self, self.spec, self.mel_weights)
 
+    @property
+    def computed_bins(self) -> np.ndarray:
+        """Bins of the spectrum that are computed; the others are zero."""
+        return np.arange(self.spec.n_bins)
+
     def cost(self) -> FrameCost:
         """Real operations of a frame."""
         raise NotImplementedError
@@ -209,6 +214,11 @@ class EvenBinsMel(MelStudent):
         even = mx.fft.rfft(frames[..., :half] + frames[..., half:])
         spread = mx.stack([even, mx.zeros_like(even)], axis=-1)
         return spread.reshape(*even.shape[:-1], -1)[..., : self.spec.n_bins]
+
+    @property
+    def computed_bins(self) -> np.ndarray:
+        """The even ones."""
+        return np.arange(0, self.spec.n_bins, 2)
 
     def cost(self) -> FrameCost:
         """Real operations of a frame."""

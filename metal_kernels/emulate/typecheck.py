@@ -56,9 +56,9 @@ _FLAGS = (
     "-Werror=array-bounds",
     "-fno-caret-diagnostics",
 )
-_DIAGNOSTIC = re.compile(
-    rf"^[^\s:]*{re.escape(KERNEL_FILE)}:(\d+):\d+: (?:fatal )?error: (.*)$",
-    re.MULTILINE,
+_ERROR = re.compile(r"^[^\s:]+:\d+:\d+: (?:fatal )?error: (.*)$", re.MULTILINE)
+_KERNEL_LINE = re.compile(
+    rf"^(?:[^\s:]*/)?{re.escape(KERNEL_FILE)}:(\d+):\d+: ", re.MULTILINE
 )
 
 
@@ -99,15 +99,17 @@ def clang_findings(generated: GeneratedText) -> list[Finding]:
         flags = [*_FLAGS, "-I", str(_HEADERS), "-c", "unit.cpp", "-o", "unit.o"]
         good, said = chosen.run(flags, folder)
     findings = []
-    for match in _DIAGNOSTIC.finditer(said):
-        number = int(match[1])
-        finding = Finding(
-            "type", match[2], generated.place(number), generated.line(number)
-        )
+    errors = list(_ERROR.finditer(said))
+    ends = [match.start() for match in errors[1:]] + [len(said)] * bool(errors)
+    for match, end in zip(errors, ends, strict=True):
+        # An error in a declaration is told there; the notes behind it lead to the use.
+        where = _KERNEL_LINE.search(said, match.start(), end)
+        number = int(where[1]) if where else 0
+        place = generated.place(number) if number else ""
+        finding = Finding("type", match[1], place, generated.line(number))
         if finding not in findings:
             findings.append(finding)
     if not good and not findings:
-        # An error in a declaration, told where it was instantiated.
         findings.append(Finding("type", said[-2000:]))
     return findings
 

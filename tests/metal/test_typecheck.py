@@ -102,7 +102,7 @@ BAD = {
         "inline int ceildiv(int a) { return a; }\n",
         "lint",
     ),
-    "macro of MLX's preamble": (LOAD, "#define MLX_MTL_CONST const\n", "lint"),
+    "macro of MLX's preamble": (LOAD, "#define MTL_CONST const\n", "lint"),
     "variable of an attribute's name": (f"uint grid_size = 3; {LOAD}", "", "lint"),
     "attribute in a comment": (f"// see thread_index_in_simdgroup\n{LOAD}", "", "lint"),
     "shape in another word": (f"const uint my_x_shape = 1; {LOAD}", "", "lint"),

@@ -42,9 +42,8 @@ using namespace metal;
 
 // What MLX's preamble adds and kernels use: the same names and meaning, own code.
 #define METAL_FUNC inline
-#define MLX_MTL_CONST static constexpr const
+#define MTL_CONST static constexpr const
 #define MLX_MTL_PRAGMA_UNROLL
-#define MLX_MTL_LOOP_UNROLL
 
 struct complex64_t {
   float real, imag;

@@ -257,9 +257,8 @@ EMU_NAMES(half) EMU_NAMES(bfloat)
 
 // What MLX's preamble adds and kernels use.
 #define METAL_FUNC inline __attribute__((always_inline))
-#define MLX_MTL_CONST static constant constexpr const
+#define MTL_CONST static constant constexpr const
 #define MLX_MTL_PRAGMA_UNROLL
-#define MLX_MTL_LOOP_UNROLL
 struct complex64_t {
   float real, imag;
   complex64_t() = default;

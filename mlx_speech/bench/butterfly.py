@@ -357,7 +357,7 @@ def _gate_gradients(n: int) -> ButterflyFigure:
     backward, differences = gate_gradient_seconds(n)
     gates = n // 2 * int(np.log2(n))
     return ButterflyFigure(
-        "gradient of all gates: time over rlx-fft's differences of 32 (before: for all)",
+        "gradients of all gates, over differences for 32 (before: those for all)",
         f"n {n}, {gates} gates",
         gates / 32,
         backward / differences,

@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_speech.errors import SpeechError
+from mlx_speech.metal_kernels.twiddles import spans
 
 
 class ButterflyPlan:
@@ -33,7 +34,7 @@ class ButterflyPlan:
         if not self.radices or min(self.radices) < 2:
             raise SpeechError(f"a butterfly cannot have the radices {self.radices}")
         self.points = prod(self.radices)
-        self.spans = tuple(prod(self.radices[:s]) for s in range(len(self.radices)))
+        self.spans = spans(self.radices)
         flat = np.ravel(order)
         if not np.array_equal(np.sort(flat), np.arange(self.points)):
             raise SpeechError(f"the permutation is none of 0 ... {self.points - 1}")

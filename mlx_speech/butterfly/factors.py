@@ -1,9 +1,7 @@
 """Radices, digit reversal and exact twiddles of the mixed-radix Cooley-Tukey FFT.
 
 Cooley & Tukey, "An algorithm for the machine calculation of complex Fourier series",
-1965. A transform of n = r_1 r_2 ... r_L points is a permutation (digit reversal) and L
-stages; stage s, with m = r_1 ... r_{s-1} points done before it, replaces each group of
-r_s numbers that lie m apart by an r_s x r_s product of them.
+1965. Stages, their order and exact blocks are those of `metal_kernels.twiddles`.
 
 Everything here is NumPy in double precision; `transform` rounds it to float32.
 """
@@ -16,6 +14,13 @@ from math import isqrt, prod
 import numpy as np
 
 from mlx_speech.errors import SpeechError
+from mlx_speech.metal_kernels.twiddles import (
+    digit_reversal as digit_reversal,
+)
+from mlx_speech.metal_kernels.twiddles import (
+    exact_stages as exact_stages,
+)
+from mlx_speech.metal_kernels.twiddles import roots_of_unity, spans
 
 # Prime factors that `default_radices` can deal with.
 PRIMES = (2, 3, 5)
@@ -84,48 +89,6 @@ def checked_radices(n: int, radices: Sequence[int] | None) -> tuple[int, ...]:
     return radices
 
 
-def spans(radices: Sequence[int]) -> tuple[int, ...]:
-    """m of every stage: how many points each of its inputs' groups already merges."""
-    return tuple(prod(radices[:stage]) for stage in range(len(radices)))
-
-
-def digit_reversal(radices: Sequence[int]) -> np.ndarray:
-    """The order in which the stages take the input: bit reversal when all are 2.
-
-    Args:
-        radices: innermost stage first.
-
-    Returns:
-        int32 [n]: stage 1 reads ``x[digit_reversal]``.
-    """
-    # Reversing mixed-radix digits is reversing the axes of the index grid. The first
-    # stage's digit is the fastest one after it, the slowest one before it.
-    order = np.arange(prod(radices), dtype=np.int32).reshape(tuple(radices))
-    return np.ascontiguousarray(order.transpose().reshape(-1))
-
-
-def exact_stages(radices: Sequence[int], inverse: bool = False) -> list[np.ndarray]:
-    """Blocks of the unitary DFT's stages.
-
-    Args:
-        radices: innermost stage first.
-        inverse: conjugate twiddles.
-
-    Returns:
-        Per stage complex128 [1, m, r, r], axes (one block for all, position within the
-        group j, output q, input p): exp(-2 pi i p (q m + j) / (r m)) / sqrt(r).
-    """
-    stages = []
-    for radix, span in zip(radices, spans(radices), strict=True):
-        j = np.arange(span)[:, None, None]
-        q = np.arange(radix)[:, None]
-        p = np.arange(radix)
-        # Reduced modulo the period in integers: no digit is lost in large angles.
-        turns = (p * (q * span + j)) % (radix * span)
-        stages.append(roots_of_unity(turns, radix * span, inverse)[None] / radix**0.5)
-    return stages
-
-
 def exact_angles(radices: Sequence[int], inverse: bool = False) -> list[np.ndarray]:
     """Angles of the DFT's twiddles: those by which inputs turn before a small DFT.
 
@@ -139,12 +102,6 @@ def exact_angles(radices: Sequence[int], inverse: bool = False) -> list[np.ndarr
         turned = np.angle(roots_of_unity(turns, radix * span, inverse))
         angles.append(turned[None])
     return angles
-
-
-def roots_of_unity(turns: np.ndarray, n: int, inverse: bool = False) -> np.ndarray:
-    """exp(-2 pi i turns / n), or its conjugate when ``inverse``; complex128."""
-    sign = 1 if inverse else -1
-    return np.exp(sign * 2j * np.pi * np.asarray(turns) / n)
 
 
 def haar_stages(

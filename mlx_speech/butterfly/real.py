@@ -11,7 +11,8 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 
-from mlx_speech.butterfly.factors import haar_stages, roots_of_unity
+from mlx_speech.butterfly.factors import haar_stages
+from mlx_speech.metal_kernels.twiddles import exact_untangling as exact_untangling
 
 
 def pack(x_nb: mx.array) -> mx.array:
@@ -45,13 +46,6 @@ def tangle(x_nb: mx.array, weights: mx.array) -> mx.array:
     x_nb = mx.concatenate([first, x_nb[1:-1], last])
     a, b = weights[..., None]
     return (a * x_nb + b * mx.conj(x_nb[::-1]))[:-1]
-
-
-def exact_untangling(n: int, inverse: bool) -> np.ndarray:
-    """Weights that untangle even and odd samples' spectra, complex128 [2, bins]."""
-    turn = 1j * roots_of_unity(np.arange(n // 2 + 1), n, inverse)
-    first, second = (1 - turn) / 2, (1 + turn) / 2
-    return np.stack([second, first] if inverse else [first, second])
 
 
 def random_untangling(n: int, draw: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@
 //   scale    []          float32, multiplies the result
 //   y        [batch, N]  complex64
 //
-// Template: T, dtype of x; N; STEP0 ... STEP7, ten times the first radix plus the second
+// Template: N; STEP0 ... STEP7, ten times the first radix plus the second
 // one (21: a stage of radix 2; 22: two of them; 11: no step); TIED; FRAMES, rows of x per
 // threadgroup; THREADS.
 // Grid: THREADS * ceil(batch / FRAMES) threads in threadgroups of THREADS (32 to 256).

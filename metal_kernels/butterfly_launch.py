@@ -27,14 +27,18 @@ _BACKWARD_THREADS = 16384
 _MAX_NUMBERS = 2**31 - 1
 
 
-def kernel_takes(x: mx.array, plan: ButterflyPlan) -> bool:
-    """Whether the kernels can compute a butterfly of x, [..., points]."""
+def fits_kernel(plan: ButterflyPlan) -> bool:
+    """Whether the kernels have the sizes of a butterfly."""
     return (
         MIN_POINTS <= plan.points <= MAX_POINTS
         and set(plan.radices) <= set(RADICES)
         and len(plan.steps) <= MAX_STEPS
-        and 0 < x.size <= _MAX_NUMBERS
     )
+
+
+def kernel_takes(x: mx.array, plan: ButterflyPlan) -> bool:
+    """Whether the kernels can compute a butterfly of x, [..., points]."""
+    return fits_kernel(plan) and 0 < x.size <= _MAX_NUMBERS
 
 
 def forward_launch(x: mx.array, plan: ButterflyPlan, tied: bool) -> Launch:
@@ -46,7 +50,7 @@ def forward_launch(x: mx.array, plan: ButterflyPlan, tied: bool) -> Launch:
         threadgroup=(threads, 1, 1),
         output_shapes=(x.shape,),
         output_dtypes=(mx.complex64,),
-        template=_template(x, plan, tied),
+        template=_template(plan, tied, backward=False),
         threadgroup_bytes=8 * frames * plan.points,
     )
 
@@ -61,7 +65,7 @@ def backward_launch(
         plan, tied: as of `kernel_function`.
         groups: threadgroups that share the batch; None: as many as are useful.
     """
-    frames, threads = geometry(plan.points)
+    frames, threads = geometry(plan.points, backward=True)
     useful = -(-x.shape[0] // frames)
     groups = min(useful, groups or _BACKWARD_THREADS // threads)
     n_steps = len(plan.steps)
@@ -74,27 +78,40 @@ def backward_launch(
             (groups, n_steps, frames, plan.points),
         ),
         output_dtypes=(x.dtype, mx.complex64, mx.complex64),
-        template=(*_template(x, plan, tied), ("STEPS", n_steps)),
+        template=(*_template(plan, tied, backward=True), ("STEPS", n_steps)),
         threadgroup_bytes=8 * frames * plan.points,
     )
 
 
-def geometry(points: int) -> tuple[int, int]:
-    """Rows that a threadgroup takes, and its threads."""
+def geometry(points: int, backward: bool = False) -> tuple[int, int]:
+    """Rows that a threadgroup takes, and its threads.
+
+    Args:
+        points: of the butterfly.
+        backward: one thread goes through all rows of a group of points, so that it
+            alone adds to the gradients of its blocks. Forward, rows are shared out.
+    """
     frames = min(_MAX_FRAMES, _GROUP_POINTS // points)
-    threads = min(MAX_THREADS, max(32, -(-points // 4 // 32) * 32))
-    return frames, threads
+    # Most steps have groups of 4 points.
+    workers = points // 4 * (1 if backward else frames)
+    return frames, min(MAX_THREADS, max(32, -(-workers // 32) * 32))
+
+
+def stage_template(plan: ButterflyPlan) -> tuple[tuple[str, Any], ...]:
+    """Points and steps, as the texts' templates name them."""
+    steps = plan.steps + (11,) * (MAX_STEPS - len(plan.steps))
+    return (
+        ("N", plan.points),
+        *((f"STEP{index}", step) for index, step in enumerate(steps)),
+    )
 
 
 def _template(
-    x: mx.array, plan: ButterflyPlan, tied: bool
+    plan: ButterflyPlan, tied: bool, backward: bool
 ) -> tuple[tuple[str, Any], ...]:
-    frames, threads = geometry(plan.points)
-    steps = plan.steps + (11,) * (MAX_STEPS - len(plan.steps))
+    frames, threads = geometry(plan.points, backward)
     return (
-        ("T", x.dtype),
-        ("N", plan.points),
-        *((f"STEP{index}", step) for index, step in enumerate(steps)),
+        *stage_template(plan),
         ("TIED", tied),
         ("FRAMES", frames),
         ("THREADS", threads),

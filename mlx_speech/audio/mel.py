@@ -19,14 +19,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_speech.audio.stft import (
-    Transform,
-    pad_signal,
-    real_fft,
-    squared_magnitude,
-    stft,
-)
+from mlx_speech.audio.stft import Transform, hann_window, pad_signal, real_fft
 from mlx_speech.errors import SpeechError
+from mlx_speech.metal_kernels.log_mel import log_bands, magnitudes
+from mlx_speech.metal_kernels.log_mel import log_mel as fused_log_mel
+from mlx_speech.metal_kernels.log_mel_plan import LogMelPlan
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "padding": ("center", "same"),
@@ -211,27 +208,25 @@ def linear_spectrogram(
     Raises:
         SpeechError: the clip is too short for one frame.
     """
+    return spectrum_of_padded(_padded(x, spec), spec, rfft)
+
+
+def _padded(x: mx.array, spec: MelSpec) -> mx.array:
     if spec.n_frames(x.shape[-1]) < 1:
         raise SpeechError(
             f"{x.shape[-1]} samples are too few for one frame of "
             f"{spec.hop_length} samples at {spec.sample_rate} Hz",
             "give a longer recording",
         )
-    padded = pad_signal(x.astype(mx.float32), spec.pad, spec.pad)
-    return spectrum_of_padded(padded, spec, rfft)
+    return pad_signal(x.astype(mx.float32), spec.pad, spec.pad)
 
 
 def spectrum_of_padded(
     padded: mx.array, spec: MelSpec, rfft: Transform = real_fft
 ) -> mx.array:
     """:func:`linear_spectrogram` of samples that already have their padding."""
-    spectrum = stft(
-        padded, spec.n_fft, spec.hop_length, spec.win_length, center=False, rfft=rfft
-    )
-    if spec.drop_last_frame:
-        spectrum = spectrum[..., :-1, :]
-    power = squared_magnitude(spectrum)
-    return power if spec.power == 2 else mx.sqrt(power + spec.eps)
+    spectrum = magnitudes(padded, _plan(spec), rfft)
+    return spectrum[..., :-1, :] if spec.drop_last_frame else spectrum
 
 
 def mel_from_linear(
@@ -247,7 +242,10 @@ def mel_from_linear(
     Returns:
         float32 [..., frames, n_mels].
     """
-    logs = raw_log_mel(magnitude, spec, weights)
+    return _clipped(raw_log_mel(magnitude, spec, weights), spec)
+
+
+def _clipped(logs: mx.array, spec: MelSpec) -> mx.array:
     if spec.log_range is None:
         return normalise_log_mel(logs, None, spec)
     if spec.log_peak is not None:
@@ -259,9 +257,21 @@ def raw_log_mel(
     magnitude: mx.array, spec: MelSpec, weights: mx.array | None = None
 ) -> mx.array:
     """The floored logarithm of the mel bands, before clipping and scaling."""
-    filters = mel_filterbank(spec) if weights is None else weights
-    mel = mx.maximum(magnitude @ filters, spec.floor)
-    return mx.log(mel) if spec.log == "ln" else mx.log10(mel)
+    return log_bands(magnitude, _plan(spec), weights)
+
+
+def raw_log_mel_of_padded(
+    padded: mx.array, spec: MelSpec, rfft: Transform = real_fft
+) -> mx.array:
+    """:func:`raw_log_mel` of samples that already have their padding, in one go.
+
+    Raises:
+        SpeechError: the samples are too few for one frame.
+    """
+    if rfft is not real_fft:
+        return raw_log_mel(spectrum_of_padded(padded, spec, rfft), spec)
+    n_frames = 1 + (padded.shape[-1] - spec.n_fft) // spec.hop_length
+    return fused_log_mel(padded, _plan(spec), n_frames - int(spec.drop_last_frame))
 
 
 def normalise_log_mel(logs: mx.array, peak: mx.array | None, spec: MelSpec) -> mx.array:
@@ -279,7 +289,7 @@ def log_mel(x: mx.array, spec: MelSpec, rfft: Transform = real_fft) -> mx.array:
     Raises:
         SpeechError: the clip is too short for one frame.
     """
-    return mel_from_linear(linear_spectrogram(x, spec, rfft), spec)
+    return _clipped(raw_log_mel_of_padded(_padded(x, spec), spec, rfft), spec)
 
 
 def mel_filterbank(spec: MelSpec) -> mx.array:
@@ -292,6 +302,19 @@ def mel_filterbank(spec: MelSpec) -> mx.array:
         spec.top,
         spec.mel_scale,
         spec.norm,
+    )
+
+
+@lru_cache(maxsize=32)
+def _plan(spec: MelSpec) -> LogMelPlan:
+    return LogMelPlan(
+        hann_window(spec.n_fft, spec.win_length),
+        np.array(mel_filterbank(spec)),
+        spec.hop_length,
+        power=spec.power,
+        eps=spec.eps,
+        floor=spec.floor,
+        log=spec.log,
     )
 
 

@@ -3,84 +3,28 @@
 Conventions are torch.stft's: periodic Hann window, a window shorter than ``n_fft`` is
 centred in it, no scaling. Frames come before bins: [..., frames, bins].
 
-Two things here are about speed. Frames are cut as a concatenation of whole hops,
-because the gradient of a strided view is a scatter. The real FFT, its inverse and the
-squared magnitude have their gradients written out, because MLX's own pass through full
-complex transforms and products (three times slower on a CPU). These three have no
-second derivative.
+Frames, the real FFT and the squared magnitude are those of `metal_kernels.spectrum`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import cast
 
 import mlx.core as mx
 import numpy as np
 
 from mlx_speech.errors import SpeechError
-
-Transform = Callable[[mx.array], mx.array]
+from mlx_speech.metal_kernels.spectrum import (
+    Transform,
+    frame,
+    pad_last,
+    real_fft,
+    real_ifft,
+)
+from mlx_speech.metal_kernels.spectrum import squared_magnitude as squared_magnitude
 
 # Below this a window sum counts as zero, as in torch.istft.
 _EMPTY = 1e-11
-
-
-def real_fft(frames: mx.array) -> mx.array:
-    """Real FFT over the last axis: [..., n] float32 -> [..., n // 2 + 1] complex64."""
-    return cast(mx.array, _real_fft(frames))
-
-
-def real_ifft(spectrum: mx.array, size: int) -> mx.array:
-    """Inverse of :func:`real_fft`: [..., size // 2 + 1] -> float32 [..., size]."""
-    return cast(mx.array, _real_ifft(size)(spectrum))
-
-
-def squared_magnitude(spectrum: mx.array) -> mx.array:
-    """re^2 + im^2 of a complex array, float32, with an exact gradient at zero."""
-    return cast(mx.array, _squared_magnitude(spectrum))
-
-
-@mx.custom_function
-def _real_fft(frames: mx.array) -> mx.array:
-    return mx.fft.rfft(frames)
-
-
-@_real_fft.vjp
-def _real_fft_vjp(frames: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
-    # The transpose of rfft is irfft, times n, with the bins that irfft counts twice
-    # halved.
-    size = frames.shape[-1]
-    return mx.fft.irfft(_scale_pairs(cotangent, _adjoint_weight(size)), n=size)
-
-
-@lru_cache(maxsize=64)
-def _real_ifft(size: int) -> mx.custom_function:
-    @mx.custom_function
-    def inverse(spectrum: mx.array) -> mx.array:
-        return mx.fft.irfft(spectrum, n=size)
-
-    @inverse.vjp
-    def inverse_vjp(
-        spectrum: mx.array, cotangent: mx.array, output: mx.array
-    ) -> mx.array:
-        return _scale_pairs(mx.fft.rfft(cotangent), 1.0 / _adjoint_weight(size))
-
-    return inverse
-
-
-@mx.custom_function
-def _squared_magnitude(spectrum: mx.array) -> mx.array:
-    squares = _pairs(spectrum).square()
-    return squares[..., 0] + squares[..., 1]
-
-
-@_squared_magnitude.vjp
-def _squared_magnitude_vjp(
-    spectrum: mx.array, cotangent: mx.array, output: mx.array
-) -> mx.array:
-    return _scale_pairs(spectrum, 2.0 * cotangent)
 
 
 def stft(
@@ -155,37 +99,8 @@ def istft(
     stop = y.shape[-1] - trim if length is None else trim + length
     y = y[..., trim:stop]
     if length is not None and y.shape[-1] < length:
-        y = _pad_last(y, 0, length - y.shape[-1])
+        y = pad_last(y, 0, length - y.shape[-1])
     return y
-
-
-def frame(x: mx.array, frame_length: int, hop_length: int) -> mx.array:
-    """Cut [..., samples] into overlapping frames [..., frames, frame_length].
-
-    Samples after the last whole frame are left out.
-    """
-    if frame_length < 1 or hop_length < 1:
-        raise SpeechError(
-            f"frame and hop lengths must be positive, not {frame_length} and "
-            f"{hop_length}"
-        )
-    samples = x.shape[-1]
-    if samples < frame_length:
-        raise SpeechError(
-            f"{samples} samples are fewer than one frame of {frame_length}",
-            "give a longer recording",
-        )
-    n_frames = 1 + (samples - frame_length) // hop_length
-    hops = -(-frame_length // hop_length)
-    needed = (n_frames + hops - 1) * hop_length
-    if needed > samples:
-        x = _pad_last(x, 0, needed - samples)
-    rows = x[..., :needed].reshape(*x.shape[:-1], n_frames + hops - 1, hop_length)
-    pieces = [
-        rows[..., i : i + n_frames, : min(hop_length, frame_length - i * hop_length)]
-        for i in range(hops)
-    ]
-    return pieces[0] if hops == 1 else mx.concatenate(pieces, axis=-1)
 
 
 def overlap_add(frames: mx.array, hop_length: int) -> mx.array:
@@ -199,12 +114,12 @@ def overlap_add(frames: mx.array, hop_length: int) -> mx.array:
     """
     *batch, n_frames, frame_length = frames.shape
     hops = -(-frame_length // hop_length)
-    frames = _pad_last(frames, 0, hops * hop_length - frame_length)
+    frames = pad_last(frames, 0, hops * hop_length - frame_length)
     blocks = frames.reshape(*batch, n_frames, hops, hop_length).swapaxes(-3, -2)
     # Rows one block too long, read again at the right length, are shifted by one block
     # each: then the overlap-add is a plain sum over rows.
     blocks = blocks.reshape(*batch, hops, n_frames * hop_length)
-    skewed = _pad_last(blocks, 0, hops * hop_length).reshape(*batch, -1)
+    skewed = pad_last(blocks, 0, hops * hop_length).reshape(*batch, -1)
     length = (n_frames + hops - 1) * hop_length
     y = skewed[..., : hops * length].reshape(*batch, hops, length).sum(axis=-2)
     return y[..., : (n_frames - 1) * hop_length + frame_length]
@@ -222,7 +137,7 @@ def pad_signal(
     if samples == 0:
         raise SpeechError("the signal has no samples")
     if pad_mode == "constant":
-        return _pad_last(x, before, after)
+        return pad_last(x, before, after)
     if max(before, after) >= samples:
         index = np.pad(np.arange(samples), (before, after), mode="reflect")
         return mx.take(x, mx.array(index.astype(np.int32)), axis=-1)
@@ -234,28 +149,14 @@ def pad_signal(
     return mx.concatenate(pieces, axis=-1)
 
 
-def _pad_last(x: mx.array, before: int, after: int) -> mx.array:
-    if not before and not after:
-        return x
-    return mx.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, after)])
-
-
-def _pairs(spectrum: mx.array) -> mx.array:
-    """complex64 [..., n] seen as float32 [..., n, 2]."""
-    flat = mx.view(mx.contiguous(spectrum), mx.float32)
-    return flat.reshape(*spectrum.shape, 2)
-
-
-def _scale_pairs(spectrum: mx.array, factor: mx.array) -> mx.array:
-    """Complex times real without the complex product, which is slow on a CPU."""
-    scaled = _pairs(spectrum) * factor[..., None]
-    flat = mx.contiguous(scaled).reshape(*scaled.shape[:-2], -1)
-    return mx.view(flat, mx.complex64)
-
-
 @lru_cache(maxsize=64)
 def _window(kind: str, n_fft: int, win_length: int) -> mx.array:
     return mx.array(_window_values(kind, n_fft, win_length).astype(np.float32))
+
+
+def hann_window(n_fft: int, win_length: int) -> np.ndarray:
+    """Periodic Hann window in the middle of ``n_fft`` samples, float64."""
+    return _window_values("hann", n_fft, win_length)
 
 
 def _window_values(kind: str, n_fft: int, win_length: int) -> np.ndarray:
@@ -272,15 +173,6 @@ def _window_values(kind: str, n_fft: int, win_length: int) -> np.ndarray:
         raise SpeechError(f"unknown window `{kind}`", "choose `hann` or `ones`")
     left = (n_fft - win_length) // 2
     return np.pad(values, (left, n_fft - win_length - left))
-
-
-@lru_cache(maxsize=64)
-def _adjoint_weight(size: int) -> mx.array:
-    weight = np.full(size // 2 + 1, 0.5 * size, dtype=np.float32)
-    weight[0] = size
-    if size % 2 == 0:
-        weight[-1] = size
-    return mx.array(weight)
 
 
 @lru_cache(maxsize=64)

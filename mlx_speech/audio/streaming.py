@@ -18,8 +18,7 @@ from mlx_speech.audio.io import open_sound, read_frames, source_name, to_mono
 from mlx_speech.audio.mel import (
     MelSpec,
     normalise_log_mel,
-    raw_log_mel,
-    spectrum_of_padded,
+    raw_log_mel_of_padded,
 )
 from mlx_speech.audio.stft import Transform, real_fft
 from mlx_speech.errors import SpeechError
@@ -147,10 +146,10 @@ def _raw_frames(
         frames = 1 + (len(pending) - spec.n_fft) // spec.hop_length - held_back
         if frames < 1:
             continue
-        spectrum = spectrum_of_padded(mx.array(pending), spec, rfft)
+        logs = raw_log_mel_of_padded(mx.array(pending), spec, rfft)
         pending = pending[frames * spec.hop_length :]
         silent = False
-        yield raw_log_mel(spectrum, spec)
+        yield logs
     if silent:
         raise SpeechError(
             f"the signal is too short for one frame of {spec.hop_length} samples at "

@@ -15,8 +15,7 @@ import numpy as np
 from mlx_speech.audio.mel import (
     MelSpec,
     normalise_log_mel,
-    raw_log_mel,
-    spectrum_of_padded,
+    raw_log_mel_of_padded,
 )
 from mlx_speech.audio.stft import Transform, real_fft
 from mlx_speech.audio.streaming import log_mel_peak
@@ -111,8 +110,8 @@ class MelWindows:
         # The transform drops the last frame that it could make.
         end = (start + frames) * spec.hop_length - spec.pad + spec.n_fft
         padded = mx.array(self._slice(first, end))
-        spectrum = spectrum_of_padded(padded, spec, self._rfft)
-        return normalise_log_mel(raw_log_mel(spectrum, spec), self._peak, spec)
+        logs = raw_log_mel_of_padded(padded, spec, self._rfft)
+        return normalise_log_mel(logs, self._peak, spec)
 
     def _slice(self, first: int, end: int) -> np.ndarray:
         """Samples ``first`` to ``end``: mirrored at the start, then silence."""

@@ -57,6 +57,8 @@ class Segment:
         compression_ratio: of the window's text under zlib.
         no_speech_prob: probability of the window's no-speech token.
         words: words with their times, or None where they were not asked for.
+        language: code, where it was detected for every window; openai-whisper's result
+            has no such field.
     """
 
     id: int
@@ -70,6 +72,7 @@ class Segment:
     compression_ratio: float = 0.0
     no_speech_prob: float = 0.0
     words: Sequence[Word] | None = None
+    language: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The segment as openai-whisper's dictionary, keys in its order."""
@@ -79,6 +82,8 @@ class Segment:
             del fields["words"]
         else:
             fields["words"] = [asdict(word) for word in self.words]
+        if self.language is None:
+            del fields["language"]
         return fields
 
 

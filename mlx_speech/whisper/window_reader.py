@@ -106,6 +106,7 @@ class WindowReader:
                 avg_logprob=result.avg_logprob,
                 compression_ratio=result.compression_ratio,
                 no_speech_prob=result.no_speech_prob,
+                language=result.language if self._options.multilingual else None,
             )
             for index, piece in enumerate(cut.pieces)
         ]

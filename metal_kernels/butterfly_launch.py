@@ -22,7 +22,7 @@ _GROUP_POINTS = 2048
 _MAX_FRAMES = 8
 # Threads of a backward launch: enough to fill a GPU, few enough that the partial sums
 # of its threadgroups stay small.
-_BACKWARD_THREADS = 16384
+BACKWARD_THREADS = 16384
 # Offsets in the kernels are 32 bit.
 _MAX_NUMBERS = 2**31 - 1
 
@@ -67,7 +67,7 @@ def backward_launch(
     """
     frames, threads = geometry(plan.points, backward=True)
     useful = -(-x.shape[0] // frames)
-    groups = min(useful, groups or _BACKWARD_THREADS // threads)
+    groups = min(useful, groups or BACKWARD_THREADS // threads)
     n_steps = len(plan.steps)
     return Launch(
         grid=(threads * groups, 1, 1),

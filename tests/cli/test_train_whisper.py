@@ -1,0 +1,155 @@
+"""`mlx-speech train-whisper` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+
+from mlx_speech.training.report import read_metrics
+from mlx_speech.whisper.checkpoints import load_whisper
+from mlx_speech.whisper.decoding import tokenizer_of
+
+Command = Callable[..., tuple[int, str, str]]
+Refusal = Callable[[tuple[int, str, str]], tuple[str, str]]
+
+TINY = (
+    *("--base", "none", "--channels", "16", "--heads", "2", "--encoder-layers", "1"),
+    *("--decoder-layers", "1", "--window-positions", "100", "--text-positions", "80"),
+    *("--ctc-weight", "0.5", "--learning-rate", "0.01", "--warmup-steps", "1"),
+)
+SHORT = ("--max-steps", "4", "--batch-size", "2", "--validate-every", "2")
+
+
+@pytest.fixture
+def teach(command: Command) -> Command:
+    """Run `train-whisper` for four steps."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        return command("train-whisper", *SHORT, *arguments)
+
+    return run
+
+
+def parameters(folder: Path) -> dict[str, np.ndarray]:
+    """What a finished run's model holds."""
+    flat = tree_flatten(load_whisper(folder / "model").parameters())
+    return {name: np.array(array) for name, array in flat}
+
+
+def test_recordings_become_a_model_that_transcribes(
+    folder: Path, teach: Command, command: Command
+) -> None:
+    code, out, err = teach("data", "-o", "run", *TINY, "--sample-every", "4")
+    assert (code, out) == (0, "run/model\n"), err
+    assert "5 recordings to train on, 1 to validate" in err
+    assert "from random weights; batch 2, 4 steps" in err
+    assert "step 2: validation  wer" in err
+    steps = [
+        line["metrics"]
+        for line in read_metrics(folder / "run" / "metrics.jsonl")
+        if line["kind"] == "step"
+    ]
+    assert steps[0].keys() >= {"loss_tokens", "loss_ctc", "grad_norm_whisper"}
+    for metrics in steps:
+        parts = metrics["loss_tokens"] + 0.5 * metrics["loss_ctc"]
+        assert metrics["loss_total"] == pytest.approx(parts, rel=1e-5)
+    heard = (folder / "run/samples/00000004/transcripts.txt").read_text()
+    assert "said:" in heard and "heard:" in heard
+    config = json.loads((folder / "run/model/config.json").read_text())
+    assert config["max_source_positions"] == 100
+    special = tokenizer_of(load_whisper(folder / "run/model")).special
+    assert config["eos_token_id"] == special.eot
+    assert config["decoder_start_token_id"] == special.sot
+
+    sound = next((folder / "data").rglob("*.wav"))
+    code, out, err = command("transcribe", sound, "-m", "run", "--json")
+    assert code == 0, err
+    assert "segments" in json.loads(out)
+
+
+def test_a_stopped_run_resumes_to_the_same_weights(
+    folder: Path, teach: Command, command: Command
+) -> None:
+    assert teach("data", "-o", "whole", *TINY, "--export", "last")[0] == 0
+    assert teach("data", "-o", "halved", *TINY, "--export", "last")[0] == 0
+    run = folder / "halved"
+    # As if it had been killed after the checkpoint of step 2.
+    for later in run.glob("checkpoints/*4"):
+        for file in later.iterdir():
+            file.unlink()
+        later.rmdir()
+    code, _, err = command("train-whisper", "--resume", "-o", "halved")
+    assert code == 0, err
+    assert "resuming after step 2" in err
+    whole, halved = parameters(folder / "whole"), parameters(run)
+    assert all(np.array_equal(whole[name], halved[name]) for name in whole)
+
+
+def test_low_rank_updates_change_their_layers_and_nothing_else(
+    folder: Path, teach: Command
+) -> None:
+    assert teach("data", "-o", "start", *TINY)[0] == 0
+    code, _, err = teach(
+        *("data", "-o", "tuned", "--base", "start", "--lora-rank", "2"),
+        *("--learning-rate", "0.01", "--export", "last"),
+    )
+    assert code == 0, err
+    assert "recordings to train on" in err and "from `start`" in err
+    base, tuned = parameters(folder / "start"), parameters(folder / "tuned")
+    assert base.keys() == tuned.keys()
+    changed = {name for name in base if not np.array_equal(base[name], tuned[name])}
+    layers = {"qkv_proj", "q_proj", "kv_proj", "out_proj", "fc1", "fc2"}
+    assert {name.split(".")[-2] for name in changed} == layers
+    assert all(name.endswith(".weight") for name in changed)
+
+
+def test_a_frozen_encoder_stays(folder: Path, teach: Command) -> None:
+    assert teach("data", "-o", "start", *TINY)[0] == 0
+    code, _, err = teach(
+        *("data", "-o", "tuned", "--base", "start", "--freeze-encoder"),
+        *("--learning-rate", "0.01", "--export", "last"),
+    )
+    assert code == 0, err
+    base, tuned = parameters(folder / "start"), parameters(folder / "tuned")
+    for name, array in base.items():
+        same = np.array_equal(array, tuned[name])
+        if name.startswith("encoder."):
+            assert same, name
+    assert not np.array_equal(
+        base["decoder.embed_tokens.weight"], tuned["decoder.embed_tokens.weight"]
+    )
+
+
+def test_half_precision_learns_in_single_precision(
+    folder: Path, teach: Command
+) -> None:
+    code, _, err = teach("data", "-o", "run", *TINY, "--precision", "bfloat16")
+    assert code == 0, err
+    weights = mx.load(str(folder / "run/checkpoints/00000004/whisper.safetensors"))
+    assert {array.dtype for array in weights.values()} == {mx.float32}
+
+
+def test_settings_that_cannot_be_are_refused_in_one_line(
+    folder: Path, teach: Command, refusal: Refusal
+) -> None:
+    for arguments, why in (
+        ((), "there is nothing to train on"),
+        (("data", *TINY, "--lora-rank", "2"), "random weights cannot stay"),
+        (("data", *TINY, "--ctc-labels", "words"), "`ctc_labels` is `words`"),
+        (("data", *TINY, "--noise-snr", "9,3"), "two ascending numbers"),
+        (("data", *TINY, "--prompt-share", "2"), "`prompt_share` must lie"),
+        (("data", *TINY, "--learning-rte", "2"), "learning-rte"),
+        (("data", *TINY, "--window-seconds", "0.2"), "no recording for training fits"),
+        (("data", *TINY, "--vocabulary-size", "9"), "at least 256"),
+        (("data", "--base", "missing/model", "--offline"), "missing/model"),
+        (("nowhere", *TINY), "nowhere"),
+    ):
+        message, hint = refusal(teach(*arguments))
+        assert why in f"{message} {hint}", (arguments, message)
+    assert not (folder / "runs").exists()

@@ -30,7 +30,7 @@ _CHECK = (
     "-O1",
     "-g",
     "-fsanitize=thread",
-    "-fsanitize=bounds,shift,integer-divide-by-zero,float-cast-overflow",
+    "-fsanitize=alignment,bounds,shift,integer-divide-by-zero,float-cast-overflow",
     "-fsanitize-coverage=trace-pc",
     "-ftrivial-auto-var-init=pattern",
     "-fno-strict-aliasing",

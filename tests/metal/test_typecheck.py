@@ -61,6 +61,11 @@ BAD = {
         "type",
     ),
     "unset variable": (f"{LOAD} float z; row[i] += z;", "", "type"),
+    "sometimes unset variable": (
+        f"{LOAD} float z; if (t > 5) z = 1; row[i] += z;",
+        "",
+        "type",
+    ),
     "missing return": (LOAD, "inline float none(float a) { a += 1; }\n", "type"),
     "double": (f"{LOAD} double z = 1.0;", "", "lint"),
     "ordered atomic": (

@@ -30,6 +30,12 @@ bool unordered(const Access& earlier, const Access& now) {
   return !(earlier.atomic && now.atomic);
 }
 
+bool conflicts(const Access& earlier, uint32_t earlier_group, const Access& now) {
+  if (!earlier_group) return false;
+  if (earlier_group == state.group + 1) return unordered(earlier, now);
+  return !(earlier.atomic && now.atomic);
+}
+
 void tell_race(const char* pair, const Region& region, uint64_t byte,
                const Access& earlier, uint32_t earlier_group, const void* pc) {
   bool passed_barrier = earlier_group == state.group + 1 &&
@@ -46,12 +52,11 @@ void check_order(Region& region, Cell& cell, uint64_t byte, Kind kind,
                  const Access& now, const void* pc) {
   uint32_t group = state.group + 1;
   bool store = kind != Kind::load;
-  if (cell.writer_group) {
-    bool foreign = cell.writer_group != group && !(cell.writer.atomic && now.atomic);
-    if (foreign || (cell.writer_group == group && unordered(cell.writer, now)))
-      tell_race(store ? "write after write" : "read after write", region, byte,
-                cell.writer, cell.writer_group, pc);
-  }
+  const char* pair = store ? "write after write" : "read after write";
+  if (conflicts(cell.writer, cell.writer_group, now))
+    tell_race(pair, region, byte, cell.writer, cell.writer_group, pc);
+  else if (conflicts(cell.plain_writer, cell.plain_writer_group, now))
+    tell_race(pair, region, byte, cell.plain_writer, cell.plain_writer_group, pc);
   if (!store) return;
   const Access* reader = nullptr;
   uint32_t reader_group = cell.reader_group;
@@ -108,6 +113,10 @@ void check_cells(Region& region, uint64_t offset, unsigned size, Kind kind, bool
       cell.writer = now;
       cell.writer_group = state.group + 1;
       cell.written = true;
+      if (!atomic) {
+        cell.plain_writer = now;
+        cell.plain_writer_group = state.group + 1;
+      }
     }
   }
 }
@@ -159,9 +168,6 @@ void check(const void* pointer, unsigned size, Kind kind, bool atomic, const voi
   uint64_t offset = address - (uintptr_t)region.begin;
   if (!region.begin || offset >= region.bytes || offset + size > region.bytes)
     out_of_bounds(&region, address, size, store, "", pc);
-  if (size <= 16 && address % size)
-    find_at_pc("misaligned", pc, "%u bytes at %s[byte %llu]", size, region.name,
-               (unsigned long long)offset);
   EmuReport* report = state.report;
   if (region.threadgroup)
     (store ? report->threadgroup_writes : report->threadgroup_reads)++;

@@ -34,12 +34,14 @@ struct Access {
 
 // The history of one element, enough to find any unordered pair of accesses.
 struct Cell {
-  Access writer;
-  Access reader;             // the last one
-  Access reader_beside;      // another thread of the SIMD group of `reader`
-  Access reader_elsewhere;   // a thread of another SIMD group
-  uint32_t writer_group;     // number of the threadgroup + 1; 0 for none
-  uint32_t reader_group;     // of the last reader
+  Access writer;            // the last one
+  Access plain_writer;      // the last one that was not atomic
+  Access reader;            // the last one
+  Access reader_beside;     // another thread of the SIMD group of `reader`
+  Access reader_elsewhere;  // a thread of another SIMD group
+  uint32_t writer_group;         // number of the threadgroup + 1; 0 for none
+  uint32_t plain_writer_group;
+  uint32_t reader_group;         // of the last reader
   uint32_t reader_group_before;  // of a reader in yet another group
   bool written;
 };

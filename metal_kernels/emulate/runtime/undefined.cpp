@@ -1,4 +1,4 @@
-// What C++ leaves undefined inside one thread: fixed arrays, shifts, division, conversion.
+// What C++ leaves undefined inside one thread: alignment, fixed arrays, shifts, division.
 //
 // The kernel is compiled with parts of -fsanitize=undefined and with a call at the start
 // of each basic block. libubsan is not linked: these functions take the calls.
@@ -34,6 +34,11 @@ void __ubsan_handle_divrem_overflow(void*, void*, void* divisor) {
 void __ubsan_handle_float_cast_overflow(void*, void*) {
   find_at_pc("conversion", CALLER, "the floating-point value does not fit the integer "
              "type, thread %d of group %u", state.current, state.group);
+}
+
+void __ubsan_handle_type_mismatch_v1(void*, void* address) {
+  find_at_pc("misaligned", CALLER, "access at 0x%llx, thread %d of group %u",
+             (unsigned long long)(uintptr_t)address, state.current, state.group);
 }
 
 // -fsanitize-coverage=trace-pc. A thread that enters this many blocks never ends.

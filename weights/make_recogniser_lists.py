@@ -17,177 +17,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
+
 HERE = Path(__file__).parent
 SEED = 20261124
 TRAINING, VALIDATION, HELD_OUT = 6000, 120, 300
 
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen "
-    "fourteen fifteen sixteen seventeen eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-ORDINALS = (
-    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth "
-    "thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth"
-).split()
-SLOTS: dict[str, list[str]] = {
-    "digit": ONES[:10],
-    "month": (
-        "January February March April May June July August September October November "
-        "December"
-    ).split(),
-    "weekday": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split(),
-    "part": ["in the morning", "in the afternoon", "in the evening", "at night"],
-    "day": ["today", "tomorrow", "tonight", "this morning", "next week"],
-    "name": (
-        "Anna Brian Carol Daniel Emma Frank Grace Henry Irene Jacob Karen Laura Martin "
-        "Nora Oliver Peter Rachel Simon Susan Thomas Victor William"
-    ).split(),
-    "city": (
-        "London Paris Berlin Madrid Rome Vienna Boston Chicago Dallas Denver Seattle "
-        "Tokyo Sydney Moscow Toronto"
-    ).split(),
-    "device": ["lights", "heating", "radio", "television", "fan", "computer", "oven"],
-    "room": ["kitchen", "bedroom", "bathroom", "garden", "office", "garage", "hall"],
-    "food": (
-        "apples bread butter cheese coffee eggs milk onions oranges potatoes rice "
-        "salt sugar tea tomatoes"
-    ).split(),
-    "color": "black blue brown green orange red white yellow".split(),
-    "thing": "bag book box car chair coat door house shirt table window".split(),
-    "animal": "bird cat cow dog fish horse mouse sheep".split(),
-    "genre": "classical country dance folk jazz piano rock".split(),
-    "place": ["airport", "bank", "hospital", "library", "market", "school", "station"],
-    "weather": "cloudy cold dry hot rainy sunny warm windy".split(),
-    "unit": ["seconds", "minutes", "hours", "days", "weeks", "months", "years"],
-    "task": [
-        "call the doctor",
-        "buy some {food}",
-        "feed the {animal}",
-        "pay the bill",
-        "send the letter",
-        "clean the {room}",
-        "water the plants",
-        "write to {name}",
-        "close the {thing}",
-        "go to the {place}",
-    ],
-}
-TEMPLATES = """
-Turn on the {device} in the {room}.
-Turn off the {device} in the {room}.
-Switch the {device} on at {time}.
-Please turn the {device} off {day}.
-Turn the volume up to {number} percent.
-Turn the volume down.
-Set the {device} to {number} degrees.
-Set a timer for {number} {unit}.
-Set an alarm for {time} {part}.
-Wake me up at {time} on {weekday}.
-Cancel the alarm for {time}.
-Call {name}.
-Please call {name} on {weekday}.
-Call {name} at {time}.
-Send a message to {name} and {name}.
-Tell {name} that I will be late.
-Tell {name} that I am at the {place}.
-Remind me to {task} at {time}.
-Remind me to {task} on {weekday}.
-Remind {name} to {task} {day}.
-What time is it in {city}?
-What is the weather in {city} {day}?
-Will it be {weather} in {city} on {weekday}?
-It will be {weather} and {weather} in {city}.
-It was {weather} in {city} on {weekday}.
-Is it {weather} {day}?
-Play some {genre} music in the {room}.
-Play the {ordinal} song again.
-Stop the music.
-Play the next song.
-The meeting is on {weekday} at {time}.
-The meeting with {name} is on {month} {ordinal}.
-We will meet at the {place} at {time}.
-{name} was born on {month} {ordinal}, {year}.
-Today is {weekday}, {month} {ordinal}.
-The party is on the {ordinal} of {month}.
-It happened in {month} {year}.
-Add {food} and {food} to the shopping list.
-Buy {number} {food} and some {food}.
-I would like {food}, {food} and {food}.
-Do we have any {food}?
-There are {number} {food} in the {color} box.
-{number} plus {number} is {number}.
-{number} minus {number} is {number}.
-How much is {number} times {number}?
-My number is {digit} {digit} {digit} {digit} {digit}.
-The code is {digit} {digit} {digit} {digit}.
-Dial {digit} {digit} {digit}, {digit} {digit} {digit}.
-Open file number {big}.
-The {color} {thing} costs {big} dollars.
-The {color} {thing} is in the {room}.
-Where is the {color} {thing}?
-{name} has a {color} {thing} and a {animal}.
-The {animal} is under the {color} {thing}.
-I saw a {color} {animal} near the {place}.
-Open the {thing} in the {room}.
-Close the {color} {thing}, please.
-{name} and {name} live in {city}.
-{name} lives at {big} {city} street.
-{name} arrives in {city} at {time}.
-The train to {city} leaves at {time}.
-The train from {city} is {number} minutes late.
-How far is it from {city} to {city}?
-It is {big} miles from {city} to {city}.
-I need a ticket to {city} for {weekday}.
-Book a table for {small} at {time}.
-Book a room in {city} for {small} nights.
-How do I get to the {place}?
-The {place} is open until {time}.
-The {place} is closed on {weekday}.
-Turn left at the {place}, then turn right.
-{name} works at the {place} in {city}.
-She will come back in {number} {unit}.
-He was away for {number} {unit}.
-They bought a {color} {thing} for {name}.
-I have been here for {number} {unit}.
-Good morning, {name}.
-Good evening, {name}.
-Thank you very much, {name}.
-Yes, please.
-No, thank you.
-Go back.
-Stop.
-Help.
-Start again.
-What did {name} say?
-Where does {name} live?
-Who is {name}?
-When does the train to {city} leave?
-Read the message from {name}.
-Delete the message from {name}.
-Show me the way to the {place}.
-Take a note: {task}.
-The answer is {number}.
-{number}.
-{big}.
-{weekday} at {time}.
-{month} {ordinal}.
-{color} and {color}.
-{digit} {digit} {digit}.
-""".split("\n")
-# Accents that every voice variant is combined with.
-ACCENTS = (
-    "en-us en-gb en-gb-x-rp en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-029"
-).split()
-# Variants of espeak-ng 1.51 whose speech an English listener follows.
-VARIANTS = (
-    "Alex Alicia Andrea Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee "
-    "Marco Mario Michael Mike Nguyen RicishayMax RicishayMax2 RicishayMax3 Storm "
-    "Tweaky adam anika announcer antonio aunty belinda benjamin boris caleb david ed "
-    "edward edward2 f1 f2 f3 f4 f5 gustave iven iven2 iven3 iven4 john kaukovalta "
-    "linda m1 m2 m3 m4 m5 m6 m7 m8 marcelo max michel miguel norbert pablo paul pedro "
-    "quincy rob robert sandro shelby steph steph2 steph3 travis victor zac"
-).split()
+GRAMMAR = yaml.safe_load((HERE / "recogniser_grammar.yaml").read_text(encoding="utf-8"))
+ONES, TENS, ORDINALS = (GRAMMAR[name] for name in ("ones", "tens", "ordinals"))
+SLOTS, TEMPLATES = GRAMMAR["slots"], GRAMMAR["templates"]
 UNHEARD_VARIANTS = 12
 # Words a minute and pitch (0 to 99) that a recording draws from.
 RATES = (130, 145, 160, 175, 190, 205)
@@ -220,7 +58,8 @@ def clock_time(draw: random.Random) -> str:
         return f"half past {hour}"
     if kind == 2:
         return f"{hour} {draw.choice(['fifteen', 'thirty', 'forty five'])}"
-    return f"{draw.choice(['quarter', 'ten', 'twenty'])} {draw.choice(['past', 'to'])} {hour}"
+    minutes = draw.choice(["quarter", "ten", "twenty"])
+    return f"{minutes} {draw.choice(['past', 'to'])} {hour}"
 
 
 def year(draw: random.Random) -> str:
@@ -255,7 +94,7 @@ MADE: dict[str, Callable[[random.Random], str]] = {
 
 def sentence(draw: random.Random) -> str:
     """One sentence of the grammar."""
-    text = draw.choice([template for template in TEMPLATES if template])
+    text = draw.choice(TEMPLATES)
 
     def fill(match: re.Match[str]) -> str:
         slot = match.group(1)
@@ -282,10 +121,10 @@ def main() -> int:
                 lines.append(line)
         path = HERE / "sentences" / f"recogniser_{name}.txt"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    variants = list(VARIANTS)
+    variants = list(GRAMMAR["variants"])
     draw.shuffle(variants)
     voices = {
-        "accents": ACCENTS,
+        "accents": GRAMMAR["accents"],
         "rates": RATES,
         "pitches": PITCHES,
         "heard": sorted(variants[UNHEARD_VARIANTS:]),

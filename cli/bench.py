@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlx_speech.cli import bench_routing
 from mlx_speech.cli.console import counting, print_note, print_rows
 from mlx_speech.cli.options import VOICE
 from mlx_speech.errors import SpeechError
+
+if TYPE_CHECKING:
+    from mlx_speech.bench.whisper import WhisperTiming
 
 EXAMPLES = """
 Examples:
@@ -24,9 +30,12 @@ Examples:
     mlx-speech bench voice --voice runs/demo --data held-out/
 
     mlx-speech bench fft
+
+    mlx-speech bench whisper --size base --tokens 100
 """
 
 app = typer.Typer(no_args_is_help=True)
+app.command("routing", epilog=bench_routing.EXAMPLE)(bench_routing.bench_routing)
 
 
 class Shapes(str, Enum):
@@ -237,3 +246,105 @@ def bench_fft(
             f"{len(missed)} of {len(found)} figures are beyond their limit, first: "
             f"{missed[0].what}, {missed[0].case}"
         )
+
+
+@app.command(
+    "whisper",
+    epilog="Example: `mlx-speech bench whisper --size base`. Minutes on a CPU, as long "
+    "again for each peer.",
+)
+def bench_whisper(
+    size: Annotated[
+        str, typer.Option(help="tiny, base, small, medium, large-v3, turbo ...")
+    ] = "tiny",
+    minutes: Annotated[float, typer.Option(help="Minutes of sound.")] = 5.0,
+    tokens: Annotated[int, typer.Option(help="Tokens that each window decodes.")] = 128,
+    half: Annotated[bool, typer.Option("--half", help="Weights of float16.")] = False,
+    repeats: Repeats = 3,
+    stages: Annotated[
+        bool, typer.Option(help="Measure stages too, not only whole recordings.")
+    ] = True,
+    peers: Annotated[
+        bool,
+        typer.Option(help="Transcribe by mlx-whisper and openai-whisper in turns too."),
+    ] = True,
+    python: Annotated[
+        str,
+        typer.Option(help="A Python that has the peers.", show_default="this one"),
+    ] = sys.executable,
+    as_json: AsJson = False,
+) -> None:
+    """How long Whisper takes, beside mlx-whisper and openai-whisper if installed.
+
+    Random weights of a true size and a recording of noise: every window decodes
+    equally many tokens, on all sides, or the measurement is refused.
+    """
+    from mlx_speech.bench.whisper import WhisperCase, measure
+    from mlx_speech.bench.whisper_sides import PEERS, compare, peers_of
+
+    case = WhisperCase(size, minutes, tokens, half)
+    found = peers_of(python) if peers else []
+    absent = [peer for peer in PEERS if peers and peer not in found]
+    timing, sides = None, []
+    if stages:
+        with counting("measuring stages") as advance, TemporaryDirectory() as folder:
+            timing = measure(case, Path(folder) / "model", repeats, advance)
+    if peers:
+        with counting("taking turns") as advance:
+            sides = compare(case, found, repeats, python, advance)
+    if as_json:
+        result = {
+            "case": asdict(case),
+            "stages": None if timing is None else timing.to_dict(),
+            "sides": [side.to_dict() for side in sides],
+            "absent": absent,
+        }
+        print(json.dumps(result, indent=2))
+        return
+    if timing is not None:
+        print_rows(["what", "measured"], _stage_rows(timing))
+    if sides:
+        print_rows(
+            [
+                "side",
+                "seconds",
+                "x real time",
+                "exact/it",
+                "batched/it",
+                "tokens",
+                "MB",
+            ],
+            [
+                [
+                    side.side,
+                    f"{side.seconds:.2f}",
+                    f"{side.x_real_time:.1f}",
+                    f"{side.ratios['exact']:.2f}",
+                    f"{side.ratios['batched']:.2f}",
+                    f"{side.tokens}",
+                    f"{side.peak_bytes / 1e6:.0f}",
+                ]
+                for side in sides
+            ],
+        )
+        print_note(f"seconds are of the {sides[0].clock} clock, medians of {repeats}")
+    if absent:
+        print_note(f"not compared, since `{python}` lacks them: {', '.join(absent)}")
+
+
+def _stage_rows(timing: WhisperTiming) -> list[list[str]]:
+    exact, batched = timing.exact_s, timing.batched_s
+    return [
+        ["model", f"{timing.size}, {timing.parameters / 1e6:.1f} M parameters"],
+        ["weights", timing.dtype],
+        ["clock", timing.clock],
+        ["load", f"{timing.load_s:.3f} s"],
+        ["spectrogram of a window", f"{timing.mel_s:.3f} s"],
+        ["encoder, a window", f"{timing.encoder_s:.3f} s"],
+        ["decoder, one window", f"{timing.tokens_per_s:.1f} tokens/s"],
+        ["decoder, many windows", f"{timing.batch_tokens_per_s:.1f} tokens/s"],
+        ["recording", f"{timing.audio_s:g} s, {timing.tokens} tokens"],
+        ["exact", f"{exact:.2f} s, {timing.audio_s / exact:.1f} x real time"],
+        ["batched", f"{batched:.2f} s, {timing.audio_s / batched:.1f} x real time"],
+        ["memory of MLX", f"{timing.peak_bytes / 1e6:.0f} MB at most"],
+    ]

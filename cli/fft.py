@@ -1,20 +1,22 @@
-"""``mlx-speech fft ...``: find, quantise, judge and export a learned transform."""
+"""``mlx-speech fft ...``: find, distil, quantise, judge and export a transform."""
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlx_speech.cli.console import Bar, print_note, print_rows
+from mlx_speech.cli import fft_distill
+from mlx_speech.cli.console import Bar, print_note
+from mlx_speech.cli.fft_output import show_facts
 from mlx_speech.errors import SpeechError
 
 if TYPE_CHECKING:
     from mlx_speech.butterfly import ButterflyFFT
     from mlx_speech.butterfly.teacher import FitResult
+    from mlx_speech.butterfly.transform import ButterflyTransform
 
 EXAMPLES = """
 Examples:
@@ -29,6 +31,7 @@ Examples:
 FOUND = 1e-6
 
 app = typer.Typer(no_args_is_help=True)
+app.command("distill", epilog=fft_distill.EXAMPLE)(fft_distill.distill)
 
 
 class Init(str, Enum):
@@ -134,6 +137,9 @@ def train(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Adam's questions per step.")
     ] = 32,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw error against steps (.png, .svg, .pdf).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the Fourier transform from questions and answers alone.
@@ -159,7 +165,13 @@ def train(
     result = _fit(transform, method, noise, seed, steps, learning_rate, batch_size)
     error = transform.error()
     save_transform(out, transform, {"method": method.value, "seed": str(seed)})
-    _show(
+    if plot is not None:
+        from mlx_speech.butterfly.plots import save_training_plot
+
+        start = (0, untrained)
+        curve = [start, *result.losses] if result.losses else []
+        save_training_plot(plot, {f"{n_fft} points, seed {seed}": curve})
+    show_facts(
         {
             "method": method.value,
             "n": n_fft,
@@ -223,7 +235,7 @@ def quantize(
         )
     small = quantized_copy(transform, scheme.value, bits, target.value, phase_bits)
     save_transform(out, small, {"source": source.name})
-    _show(
+    show_facts(
         {
             "scheme": scheme.value,
             "bits": bits,
@@ -242,6 +254,9 @@ def quantize(
 def evaluate(
     source: Source,
     frames: Annotated[int, typer.Option(min=1, help="Signals that are timed.")] = 1000,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the twiddles on the unit circle.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """How exact a transform is, and how fast beside MLX's own.
@@ -254,8 +269,10 @@ def evaluate(
 
     transform = load_transform(source)
     error = transform.error()
+    if plot is not None:
+        _plot_twiddles(plot, source, transform)
     own, native = transform_times(transform, frames)
-    _show(
+    show_facts(
         {
             "n": transform.n,
             "radices": list(transform.radices),
@@ -297,6 +314,18 @@ def export(
 
     export_transform(out, load_transform(source))
     print_note(f"wrote {out}")
+
+
+def _plot_twiddles(path: Path, source: Path, transform: ButterflyTransform) -> None:
+    from mlx_speech.butterfly import ButterflyFFT
+    from mlx_speech.butterfly.plots import save_twiddle_plot
+
+    if not isinstance(transform, ButterflyFFT):
+        raise SpeechError(
+            f"`{source}` has no free twiddles to draw",
+            "draw the transform that it was made of",
+        )
+    save_twiddle_plot(path, transform)
 
 
 def _radices(text: str) -> list[int] | None:
@@ -348,23 +377,3 @@ def _fit(
         if method is Method.layerwise:
             return fit_layerwise(transform, teacher, seed=seed, observe=observe)
         return fit_hierarchical(transform, teacher, seed=seed)
-
-
-def _show(facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(facts, indent=2))
-        return
-    print_rows(
-        ["what", "value"],
-        [[name.replace("_", " "), _text(value)] for name, value in facts.items()],
-    )
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    return str(value)

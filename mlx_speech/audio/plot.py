@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
@@ -12,6 +13,9 @@ import numpy as np
 from mlx_speech.audio.mel import MelSpec, mel_filterbank
 from mlx_speech.errors import SpeechError
 from mlx_speech.files import replacing_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MARKED_HERTZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
 _PANEL_INCHES = (9.0, 2.2)
@@ -33,15 +37,6 @@ def save_spectrograms(
         SpeechError: matplotlib is not installed, there is nothing to draw, a shape
             does not fit, or the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SpeechError(
-            "drawing spectrograms needs matplotlib",
-            "pip install '.[plot]' in the checkout",
-        ) from error
-
     panels = {title: _panel(title, values, spec) for title, values in log_mels.items()}
     if not panels:
         raise SpeechError(f"there is no spectrogram to draw into `{path}`")
@@ -51,9 +46,7 @@ def save_spectrograms(
     bands, labels = _frequency_marks(spec)
 
     width, height = _PANEL_INCHES
-    figure = Figure(figsize=(width, height * len(panels)), layout="constrained")
-    # Without pyplot there is no global state and no display is looked for.
-    FigureCanvasAgg(figure)
+    figure = blank_figure(width, height * len(panels))
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (title, panel) in zip(axes, panels.items(), strict=True):
         image = axis.imshow(
@@ -72,7 +65,35 @@ def save_spectrograms(
     axes[-1].set_xlim(0.0, max(map(len, panels.values())) * hop_seconds)
     axes[-1].set_xlabel("seconds")
     figure.colorbar(image, ax=list(axes), label=f"log mel ({spec.log})", pad=0.01)
+    save_figure(path, figure)
 
+
+def blank_figure(width: float, height: float) -> Figure:
+    """A figure of matplotlib, sized in inches, that no display is needed for.
+
+    Raises:
+        SpeechError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SpeechError(
+            "drawing pictures needs matplotlib", "pip install '.[plot]' in the checkout"
+        ) from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    # Without pyplot there is no global state and no display is looked for.
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(path: str | Path, figure: Figure) -> None:
+    """Write a figure whole or not at all.
+
+    Raises:
+        SpeechError: a suffix other than .png, .svg and .pdf; the file cannot be
+            written.
+    """
     suffix = Path(path).suffix.lower().lstrip(".")
     if suffix not in ("png", "svg", "pdf"):
         raise SpeechError(

@@ -17,6 +17,7 @@ from mlx_speech.butterfly.distill import (
     fit_student,
 )
 from mlx_speech.butterfly.routing_report import (
+    SPEECH,
     RoutingRow,
     baseline_jobs,
     check_held_out,
@@ -29,9 +30,9 @@ FRACTIONS = (0.96, 0.9, 0.75)
 # dB on other recordings, of the laboratory that the recipe is from.
 LABORATORY_DB = {0.96: 0.35, 0.9: 1.23, 0.75: 2.85}
 RANDOM_SEEDS = (0, 1, 2)
-LEARNED = "greedy gates, learned, drop"
-GREEDY = "greedy gates, not learned, drop"
-RANDOM = "random gates, not learned, drop (3 seeds)"
+LEARNED = "greedy, learned"
+GREEDY = "greedy"
+RANDOM = "random, 3 seeds"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,27 @@ def routing_case(
     return RoutingCase(len(jobs), (job() for job in jobs))
 
 
+def unordered_shares(rows: Sequence[RoutingRow]) -> list[float]:
+    """Shares at which learning does not beat greedy pruning, or that not random."""
+    speech = [
+        {row.what: row.errors[SPEECH].mel_db for row in group}
+        for group in _by_share(rows).values()
+    ]
+    return [
+        share
+        for share, errors in zip(_by_share(rows), speech, strict=True)
+        if not errors[LEARNED] < errors[GREEDY] < errors[RANDOM]
+    ]
+
+
+def _by_share(rows: Sequence[RoutingRow]) -> dict[float, list[RoutingRow]]:
+    groups: dict[float, list[RoutingRow]] = {}
+    for row in rows:
+        if row.target is not None:
+            groups.setdefault(row.target, []).append(row)
+    return groups
+
+
 class _Table:
     def __init__(
         self,
@@ -96,13 +118,18 @@ class _Table:
         settings = replace(self._settings, compute_fraction=fraction)
         return [
             lambda: self._random(settings),
-            lambda: self._pruned(settings, "skip", "greedy gates, not learned, skip"),
+            lambda: self._pruned(settings, "skip", "greedy, skip"),
             lambda: self._pruned(settings, "drop", GREEDY),
-            lambda: self._learned(settings, "skip", "greedy gates, learned, skip"),
-            lambda: self._other(settings, "subtree", "subtrees, learned, drop"),
-            lambda: self._other(settings, "logit", "learned gates, learned, drop"),
+            lambda: self._learned(settings, "skip", "greedy, learned, skip"),
+            lambda: self._other(settings, "subtree", "subtrees, learned"),
+            lambda: self._other(settings, "logit", "learned gates, learned"),
             lambda: self._learned(settings, "drop", LEARNED),
         ]
+
+    def _row(
+        self, what: str, student: RoutedMel, settings: DistillSettings
+    ) -> RoutingRow:
+        return student_row(what, student, self._held_out, settings.compute_fraction)
 
     def _random(self, settings: DistillSettings) -> RoutingRow:
         rows = []
@@ -111,7 +138,7 @@ class _Table:
             find_gates(
                 student, self._data, replace(settings, method="random", seed=seed)
             )
-            rows.append(student_row(RANDOM, student, self._held_out))
+            rows.append(self._row(RANDOM, student, settings))
         errors = {
             name: mean_evaluation([row.errors[name] for row in rows])
             for name in self._held_out
@@ -130,14 +157,18 @@ class _Table:
 
     def _pruned(self, settings: DistillSettings, mode: str, what: str) -> RoutingRow:
         student = self._greedily(settings, mode, "none")
-        return student_row(what, student, self._held_out)
+        return self._row(what, student, settings)
 
     def _learned(self, settings: DistillSettings, mode: str, what: str) -> RoutingRow:
         student = self._greedily(settings, mode, "gain")
         fit_student(student, self._data, settings)
-        return student_row(what, student, self._held_out)
+        row = self._row(what, student, settings)
+        if what != LEARNED:
+            return row
+        known = LABORATORY_DB.get(settings.compute_fraction)
+        return replace(row, elsewhere_db=known)
 
     def _other(self, settings: DistillSettings, method: str, what: str) -> RoutingRow:
         student = RoutedMel(self._spec)
         distill(student, self._data, replace(settings, method=method))
-        return student_row(what, student, self._held_out)
+        return self._row(what, student, settings)

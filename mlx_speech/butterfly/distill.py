@@ -52,6 +52,8 @@ class DistillSettings:
         gate: the relaxation: "soft", "straight-through" or "gumbel".
         temperature: of the relaxation, at its first and at its last step.
         noise: scale of the Gumbel noise.
+        reverse: whether gates may be reverse while they are learned. Twiddles that
+            learn too make it needless: it is the twiddle's sign.
         sparsity: weight of the squared distance of expected to wanted share.
         learning_rate: Adam's, falling to nothing along a cosine.
         batch_size: segments of 16 frames a step.
@@ -69,6 +71,7 @@ class DistillSettings:
     gate: str = "gumbel"
     temperature: tuple[float, float] = (1.0, 0.3)
     noise: float = 0.3
+    reverse: bool = True
     sparsity: float = 100.0
     learning_rate: float = 0.01
     batch_size: int = 16
@@ -255,6 +258,8 @@ def _train_gates(
 ) -> list[tuple[int, float]]:
     transform = student.transform
     transform.unfreeze(keys=["logits"], recurse=False)
+    if not settings.reverse:
+        transform.forbid_reverse()
     first, last = settings.temperature
     keys = mx.random.split(mx.random.key(settings.seed), max(settings.gate_steps, 1))
 

@@ -15,7 +15,7 @@ gradients through stochastic neurons", 2013 (straight through).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 import numpy as np
@@ -32,6 +32,8 @@ OFF, FORWARD, REVERSE = 0, 1, -1
 STATES = (OFF, FORWARD, REVERSE)
 # Before any training each gate is forward with a probability of three quarters.
 FORWARD_LOGIT = 1.8
+# Of a state that is not allowed; finite, so that no gradient is NaN.
+IMPOSSIBLE = -1e4
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,12 @@ class TernaryRoutedFFT(ButterflyTransform):
         self._gates = gates.astype(np.int8)
         self.relaxation = None
 
+    def forbid_reverse(self) -> None:
+        """Make reverse gates impossible to learn."""
+        apart = mx.array([1.0, 1.0, 0.0])
+        never = mx.array([0.0, 0.0, IMPOSSIBLE])
+        self.logits = [each * apart + never for each in self.logits]
+
     def likeliest_on(self) -> np.ndarray:
         """Forward or reverse, whichever has the higher logit, int8 [stages, n / 2]."""
         on = [
@@ -160,7 +168,7 @@ class TernaryRoutedFFT(ButterflyTransform):
         """Share of butterflies that are computed, of the mixture; differentiable."""
         if self.relaxation is None:
             return mx.array(float(np.mean(self._gates != OFF)))
-        soft = Relaxation("soft", self.relaxation.temperature)
+        soft = replace(self.relaxation, kind="soft", noise=None)
         computed = [
             mx.sum(1 - soft.mixture(each, stage)[..., 0])
             for stage, each in enumerate(self.logits)

@@ -55,18 +55,22 @@ class RoutingRow:
     Attributes:
         what: the way.
         baseline: whether it needs no routing.
-        fraction: share of the complex FFT's operations; None where there are no gates.
+        target: share of the complex FFT's operations that was asked for; None: none.
+        fraction: share that is left; None where there are no gates.
         cost: operations of a frame.
         bound: least possible relative error of the spectrum of white noise; None: none.
         errors: by sound; `SPEECH` and `NOISE` are always there.
+        elsewhere_db: a figure from other recordings, for comparison.
     """
 
     what: str
     baseline: bool
+    target: float | None
     fraction: float | None
     cost: FrameCost
     bound: float | None
     errors: dict[str, Evaluation]
+    elsewhere_db: float | None = None
 
 
 class ExactMel(MelStudent):
@@ -148,7 +152,10 @@ def check_held_out(
 
 
 def student_row(
-    what: str, student: RoutedMel, held_out: Mapping[str, np.ndarray]
+    what: str,
+    student: RoutedMel,
+    held_out: Mapping[str, np.ndarray],
+    target: float | None = None,
 ) -> RoutingRow:
     """The line of a student."""
     fraction = student.compute_fraction
@@ -156,7 +163,18 @@ def student_row(
     if student.layout == "single" and not student.corrector.mixes_bins:
         bound = least_spectrum_error(student.spec.n_fft, fraction)
     errors = {name: evaluate(student, each) for name, each in held_out.items()}
-    return RoutingRow(what, False, fraction, student.cost(), bound, errors)
+    return RoutingRow(what, False, target, fraction, student.cost(), bound, errors)
+
+
+def pruned_row(
+    what: str, student: RoutedMel, held_out: Mapping[str, np.ndarray]
+) -> RoutingRow:
+    """The line of a student's gates with the exact twiddles and the plain bands."""
+    untrained = RoutedMel(
+        student.spec, student.transform.mode, student.layout, corrector="none"
+    )
+    untrained.transform.set_gates(student.transform.gates)
+    return student_row(what, untrained, held_out)
 
 
 def baseline_jobs(
@@ -169,23 +187,23 @@ def baseline_jobs(
 
     def row(what: str, student: MelStudent) -> RoutingRow:
         errors = {name: evaluate(student, each) for name, each in held_out.items()}
-        return RoutingRow(what, True, None, student.cost(), None, errors)
+        return RoutingRow(what, True, None, None, student.cost(), None, errors)
 
     def even_bins() -> RoutingRow:
         student = EvenBinsMel(spec)
         fit_student(student, data, settings)
-        return row("every second bin, exactly; learned bands", student)
+        return row("even bins, learned bands", student)
 
     def untrained() -> RoutingRow:
         return student_row(
-            "routed, all gates on, untrained",
+            "all gates on, untrained",
             RoutedMel(spec, corrector="none"),
             held_out,
         )
 
     return [
         partial(row, "exact real FFT", ExactMel(spec)),
-        partial(row, "output-pruned real FFT", ExactMel(spec, pruned=True)),
+        partial(row, "output-pruned FFT", ExactMel(spec, pruned=True)),
         even_bins,
         untrained,
     ]

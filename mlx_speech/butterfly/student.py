@@ -46,7 +46,7 @@ class RoutingPreset:
     reverse: bool = True
 
 
-# The last four and the first carry the names of rlx-fft; `gain` is ours.
+# Those of rlx-fft under their names, and `gain`, which is ours.
 PRESETS = {
     "fusion-only": RoutingPreset("full", "none", 1.0),
     "single-sparse-gain": RoutingPreset("single", "gain", 0.96),
@@ -55,6 +55,16 @@ PRESETS = {
     "single-sparse-dense": RoutingPreset("single", "dense", 0.96),
     "dual-path-mel-sparse": RoutingPreset("dual", "band-narrow", 0.94, reverse=False),
 }
+
+
+def preset_named(name: str) -> RoutingPreset:
+    """One of `PRESETS`.
+
+    Raises:
+        SpeechError: an unknown name; the hint lists the known ones.
+    """
+    check_choice("preset", name, tuple(PRESETS))
+    return PRESETS[name]
 
 
 def routing_spec(

@@ -105,13 +105,19 @@ def sentence(draw: random.Random) -> str:
     return text[0].upper() + text[1:]
 
 
+def words(line: str) -> set[str]:
+    """The words of a sentence."""
+    return {word.strip(".,?:") for word in line.split()}
+
+
 def main() -> int:
     """Write the lists; the exit code."""
     draw = random.Random(SEED)
     counts = {"held_out": HELD_OUT, "validation": VALIDATION, "training": TRAINING}
+    lists: dict[str, list[str]] = {}
     seen: set[str] = set()
     for name, count in counts.items():
-        lines: list[str] = []
+        lines = lists[name] = []
         while len(lines) < count:
             line = sentence(draw)
             # What everybody says ("Stop.") is for the training alone.
@@ -119,8 +125,12 @@ def main() -> int:
             if line not in seen and not (short and name != "training"):
                 seen.add(line)
                 lines.append(line)
+    learnt = {word for line in lists["training"] for word in words(line)}
+    for name, lines in lists.items():
+        # Nobody is asked to recognise a word that was never said.
+        kept = [line for line in lines if words(line) <= learnt]
         path = HERE / "sentences" / f"recogniser_{name}.txt"
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        path.write_text("\n".join(kept) + "\n", encoding="utf-8")
     variants = list(GRAMMAR["variants"])
     draw.shuffle(variants)
     voices = {

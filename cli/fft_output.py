@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff")
 NOISE_SECONDS = 10
+LEGEND = (
+    "share: of the complex FFT's butterflies. ops: real operations of a frame:",
+    "window, transform, corrector, power and bands. dB: mean absolute error of the",
+    "log-mel (1 % exceed), on sounds that no training saw. spec.: relative error of",
+    "the bins that are computed. bound: of the spectrum of white noise, for any",
+    "routing of that share.",
+)
 
 
 def show_facts(facts: dict[str, Any], as_json: bool) -> None:
@@ -113,13 +120,9 @@ def print_routing(rows: Sequence[RoutingRow]) -> None:
             cells.append("" if known is None else f"{known:.2f}")
         table.append(cells)
     print_rows(header, table)
-    print(
-        "\nshare: of the complex FFT's butterflies. ops: real operations of a frame: "
-        "window,\ntransform, corrector, power and bands. dB: mean absolute error of the "
-        "log-mel (1 %\nexceed), on sounds that no training saw. spec.: relative error "
-        "of the bins that are\ncomputed. bound: of the spectrum of white noise, for any "
-        "routing of that share."
-    )
+    print()
+    for line in LEGEND:
+        print(line)
     if compared:
         print("lab. dB: the same recipe, trained and judged on other recordings.")
     print(f"\n{verdict(rows)}")

@@ -125,6 +125,8 @@ def save_twiddle_plot(path: str | Path, transform: ButterflyFFT) -> None:
         axis.plot(np.cos(flat), np.sin(flat), ".", color="C0", ms=4)
         axis.set_title(f"stage {place + 1}: {flat.size} twiddles", fontsize=9)
         axis.set_aspect("equal")
+        axis.set_xlim(-1.2, 1.2)
+        axis.set_ylim(-1.2, 1.2)
         axis.set_xticks([])
         axis.set_yticks([])
     for axis in axes[len(stages) :]:

@@ -15,6 +15,7 @@ from mlx_speech.cli import (
     convert,
     doctor,
     fft,
+    prepare,
     speak,
     train_vits,
     train_whisper,
@@ -85,6 +86,7 @@ def _global_options(
 app.command("transcribe", epilog=transcribe.EXAMPLES, cls=SwitchCommand)(
     transcribe.transcribe
 )
+app.command("prepare", epilog=prepare.EXAMPLES, cls=SwitchCommand)(prepare.prepare)
 app.command("check-data", epilog=check_data.EXAMPLES)(check_data.check_data)
 app.command(
     "train-vits", epilog=train_vits.EXAMPLES, context_settings=training_command.CONTEXT

@@ -145,6 +145,8 @@ def output_names(recordings: Sequence[Recording], template: str | None) -> list[
                 "put {index}, or {parent}/{name}, into it",
             )
         return names
+    if not recordings:
+        return []
     names = [recording.inside.with_suffix("").as_posix() for recording in recordings]
     full = [recording.inside.as_posix() for recording in recordings]
     whole = _apart(recordings)

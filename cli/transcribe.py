@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import typer
 from mlx_speech.cli.console import print_data, print_error
 from mlx_speech.cli.grouped_options import grouped
 from mlx_speech.cli.listening_flags import DecodingFlags, ModelFlags
+from mlx_speech.cli.outcome import is_in_vain, plain_failure, some_failed, stopped
 from mlx_speech.cli.recordings import Recording, gather
 from mlx_speech.cli.subtitle_flags import SubtitleFlags
 from mlx_speech.cli.transcription_output import (
@@ -39,9 +39,8 @@ Without -f and -o the text goes to standard output as it comes. One recording th
 does not stop the others. Exit code: 0 all done, 1 something failed, 2 wrong usage, 130
 stopped by Ctrl-C.
 """
-# Errors after which every other recording would be in vain.
-_FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-STOPPED = 130
+# How to go on after Ctrl-C.
+GO_ON = "what is written is whole; the same command with --skip-existing goes on"
 
 
 @grouped
@@ -137,16 +136,14 @@ class _Run:
             try:
                 self._take(recording, name)
             except KeyboardInterrupt:
-                raise self._stopped() from None
+                hint = GO_ON if self.output.writes_files else ""
+                raise stopped(self.done, self.total, hint) from None
             except SpeechError as error:
-                if getattr(error.__cause__, "errno", None) in _FATAL:
-                    raise self._stopped_by(error) from error
+                if is_in_vain(error):
+                    raise
                 self.failed(recording.source, error)
             except OSError as error:
-                if isinstance(error, BrokenPipeError):
-                    raise
-                broken = SpeechError(f"`{recording.title}`: {error.strerror or error}")
-                self.failed(recording.source, broken)
+                self.failed(recording.source, plain_failure(recording.title, error))
             else:
                 self.done += 1
 
@@ -175,10 +172,7 @@ class _Run:
             return
         if self.total == 1:
             raise self.failures[0][1]
-        from mlx_speech.corpus import listed
-
-        names = listed(f"`{name}`" for name, _ in self.failures)
-        raise SpeechError(f"{len(self.failures)} of {self.total} failed: {names}")
+        raise some_failed(self.failures, self.total)
 
     def _take(self, recording: Recording, name: str) -> None:
         from mlx_speech.audio.io import load
@@ -214,23 +208,6 @@ class _Run:
                     print_data(str(path))
         if self.output.as_json:
             print_data(json_line(recording, result))
-
-    def _stopped(self) -> SpeechError:
-        error = SpeechError(*self._rest("stopped"))
-        error.exit_code = STOPPED
-        return error
-
-    def _stopped_by(self, error: SpeechError) -> SpeechError:
-        message, hint = self._rest(error.message)
-        return SpeechError(message, hint or error.hint)
-
-    def _rest(self, reason: str) -> tuple[str, str]:
-        if self.total == 1 or not self.output.writes_files:
-            return reason, ""
-        return (
-            f"{reason}; {self.done} of {self.total} recordings are done",
-            "what is written is whole; the same command with --skip-existing goes on",
-        )
 
 
 def _duration(seconds: float) -> str:

@@ -91,6 +91,7 @@ def test_a_folder_without_recordings(
     assert "--recursive" not in hint
     speak_tones(Path("empty/deeper/a.wav"))
     assert "add --recursive" in refusal(run("empty"))[1]
+    assert "add --recursive" in refusal(run("empty", "-o", "out"))[1]
     assert run("empty", "--recursive")[0] == 0
 
 
@@ -191,8 +192,6 @@ def test_a_full_disk_ends_the_run(
     code, out, err = run(talk, "other.wav", "-o", "out")
     assert (code, out) == (1, "")
     assert "no space left on the disk" in err
-    assert "0 of 2 recordings are done" in err
-    assert "--skip-existing goes on" in err
     assert "other.wav" not in err
     assert err.count("error: ") == 1
     assert list(Path("out").iterdir()) == []

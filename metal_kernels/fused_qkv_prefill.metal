@@ -24,6 +24,7 @@
     constexpr uint ROWS = 32;
     constexpr uint OUTPUTS = 64;
     constexpr uint DEPTH = 16;
+    constexpr uint SPAN = 128;
     constexpr uint THREADS = 128;
     constexpr uint N_OUTPUTS = 3 * PART;
     constexpr uint N_HEADS = PART / HEAD_CHANNELS;
@@ -56,66 +57,85 @@
         threadgroup_barrier(mem_flags::mem_threadgroup);
     }
 
-    simdgroup_matrix<float, 8, 8> sums[2][4];
+    simdgroup_matrix<float, 8, 8> totals[2][4];
     for (uint i = 0; i < 2; ++i) {
         for (uint j = 0; j < 4; ++j) {
-            sums[i][j] = make_filled_simdgroup_matrix<float, 8>(0.0f);
+            totals[i][j] = make_filled_simdgroup_matrix<float, 8>(0.0f);
         }
     }
     const uint simd_row = simd / 2 * 16;
     const uint simd_output = simd % 2 * 32;
 
-    for (uint start = 0; start < uint(CHANNELS); start += DEPTH) {
-        for (uint i = thread_index; i < ROWS * DEPTH; i += THREADS) {
-            const uint row = first_row + i / DEPTH;
-            const uint c = start + i % DEPTH;
-            float value = 0.0f;
-            if (row < n_rows && c < uint(CHANNELS)) {
-                value = float(x[row * CHANNELS + c]);
-                if (NORM) {
-                    value = (value - statistics[i / DEPTH].x) * statistics[i / DEPTH].y *
-                            float(gamma[c]) + float(beta[c]);
-                }
-            }
-            tile[i / DEPTH * X_STRIDE + i % DEPTH] = value;
-        }
-        for (uint i = thread_index; i < OUTPUTS * DEPTH; i += THREADS) {
-            const uint n = first_output + i / DEPTH;
-            const uint c = start + i % DEPTH;
-            float value = 0.0f;
-            if (n < N_OUTPUTS && c < uint(CHANNELS)) {
-                value = float(weight[n * CHANNELS + c]);
-            }
-            tile[W_START + i % DEPTH * OUTPUT_STRIDE + i / DEPTH] = value;
-        }
-        threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint d = 0; d < DEPTH; d += 8) {
-            simdgroup_matrix<float, 8, 8> left[2];
-            simdgroup_matrix<float, 8, 8> right[4];
-            for (uint i = 0; i < 2; ++i) {
-                simdgroup_load(
-                    left[i], &tile[(simd_row + 8 * i) * X_STRIDE + d], X_STRIDE);
-            }
+    // Sums of SPAN products are added up: a single sum of all would round worse.
+    for (uint span = 0; span < uint(CHANNELS); span += SPAN) {
+        simdgroup_matrix<float, 8, 8> sums[2][4];
+        for (uint i = 0; i < 2; ++i) {
             for (uint j = 0; j < 4; ++j) {
-                simdgroup_load(
-                    right[j],
-                    &tile[W_START + d * OUTPUT_STRIDE + simd_output + 8 * j],
-                    OUTPUT_STRIDE);
+                sums[i][j] = make_filled_simdgroup_matrix<float, 8>(0.0f);
             }
-            for (uint i = 0; i < 2; ++i) {
+        }
+        const uint end = min(span + SPAN, uint(CHANNELS));
+        for (uint start = span; start < end; start += DEPTH) {
+            for (uint i = thread_index; i < ROWS * DEPTH; i += THREADS) {
+                const uint row = first_row + i / DEPTH;
+                const uint c = start + i % DEPTH;
+                float value = 0.0f;
+                if (row < n_rows && c < uint(CHANNELS)) {
+                    value = float(x[row * CHANNELS + c]);
+                    if (NORM) {
+                        const float2 found = statistics[i / DEPTH];
+                        value = (value - found.x) * found.y * float(gamma[c]) +
+                                float(beta[c]);
+                    }
+                }
+                tile[i / DEPTH * X_STRIDE + i % DEPTH] = value;
+            }
+            for (uint i = thread_index; i < OUTPUTS * DEPTH; i += THREADS) {
+                const uint n = first_output + i / DEPTH;
+                const uint c = start + i % DEPTH;
+                float value = 0.0f;
+                if (n < N_OUTPUTS && c < uint(CHANNELS)) {
+                    value = float(weight[n * CHANNELS + c]);
+                }
+                tile[W_START + i % DEPTH * OUTPUT_STRIDE + i / DEPTH] = value;
+            }
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+            for (uint d = 0; d < DEPTH; d += 8) {
+                simdgroup_matrix<float, 8, 8> left[2];
+                simdgroup_matrix<float, 8, 8> right[4];
+                for (uint i = 0; i < 2; ++i) {
+                    simdgroup_load(
+                        left[i], &tile[(simd_row + 8 * i) * X_STRIDE + d], X_STRIDE);
+                }
                 for (uint j = 0; j < 4; ++j) {
-                    simdgroup_multiply_accumulate(
-                        sums[i][j], left[i], right[j], sums[i][j]);
+                    simdgroup_load(
+                        right[j],
+                        &tile[W_START + d * OUTPUT_STRIDE + simd_output + 8 * j],
+                        OUTPUT_STRIDE);
+                }
+                for (uint i = 0; i < 2; ++i) {
+                    for (uint j = 0; j < 4; ++j) {
+                        simdgroup_multiply_accumulate(
+                            sums[i][j], left[i], right[j], sums[i][j]);
+                    }
+                }
+            }
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+        }
+        for (uint i = 0; i < 2; ++i) {
+            for (uint j = 0; j < 4; ++j) {
+                for (uint e = 0; e < 2; ++e) {
+                    totals[i][j].thread_elements()[e] +=
+                        sums[i][j].thread_elements()[e];
                 }
             }
         }
-        threadgroup_barrier(mem_flags::mem_threadgroup);
     }
 
     for (uint i = 0; i < 2; ++i) {
         for (uint j = 0; j < 4; ++j) {
             simdgroup_store(
-                sums[i][j],
+                totals[i][j],
                 &tile[(simd_row + 8 * i) * OUTPUT_STRIDE + simd_output + 8 * j],
                 OUTPUT_STRIDE);
         }

@@ -112,3 +112,49 @@ def test_shapes_are_those_that_there_are(command: Run) -> None:
     code, _, err = command("bench", "train", "--shapes", "huge")
     assert code == 2
     assert "paper" in err
+
+
+def test_whisper(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlx_speech.bench import whisper
+
+    monkeypatch.setitem(whisper.SIZES, "tiny", (80, 16, 2, 1, 1, 51865))
+    short = ("bench", "whisper", "--minutes", "0.1", "--tokens", "2", "--repeats", "1")
+    code, out, err = command(*short, "--no-peers")
+    assert (code, err) == (0, "")
+    rows = dict(line.split("  ", 1) for line in out.splitlines()[1:])
+    assert rows["encoder, a window"].strip().endswith(" s")
+
+
+def test_whisper_beside_others(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlx_speech.bench import whisper_sides
+    from mlx_speech.bench.whisper_sides import SideTiming
+
+    def compare(case: object, peers: list[str], *rest: object) -> list[SideTiming]:
+        assert peers == ["mlx-whisper"]
+        ratios = {"exact": 0.5, "batched": 0.25}
+        return [
+            SideTiming(side, "processor", 6.0, 50.0, ratios, 1280, 1280, 10**8)
+            for side in ("exact", "batched", *peers)
+        ]
+
+    monkeypatch.setattr(whisper_sides, "peers_of", lambda python: ["mlx-whisper"])
+    monkeypatch.setattr(whisper_sides, "compare", compare)
+    code, out, err = command("bench", "whisper", "--no-stages")
+    assert code == 0
+    assert out.splitlines()[-1].split() == (
+        ["mlx-whisper", "6.00", "50.0", "0.50", "0.25", "1280", "100"]
+    )
+    assert "processor clock" in err
+    assert err.splitlines()[-1].endswith("lacks them: openai-whisper")
+    code, out, err = command("bench", "whisper", "--no-stages", "--json")
+    assert (code, err) == (0, "")
+    result = json.loads(out)
+    assert result["stages"] is None
+    assert result["absent"] == ["openai-whisper"]
+    assert [side["ratios"]["exact"] for side in result["sides"]] == [0.5] * 3
+
+
+def test_whisper_of_no_size(command: Run) -> None:
+    code, out, err = command("bench", "whisper", "--size", "huge")
+    assert (code, out) == (1, "")
+    assert "huge" in err and "large-v3" in err

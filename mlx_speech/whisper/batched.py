@@ -33,7 +33,7 @@ from mlx_speech.whisper.model import Whisper
 from mlx_speech.whisper.packing import SpeechFinder, speech_lanes
 from mlx_speech.whisper.rolling_prompt import RollingPrompt
 from mlx_speech.whisper.sampling import Sampler
-from mlx_speech.whisper.segments import FRAMES_PER_SECOND
+from mlx_speech.whisper.segments import FRAMES_PER_SECOND, SECONDS_PER_TIME
 from mlx_speech.whisper.tokenizer import Tokenizer
 from mlx_speech.whisper.transcription_options import TranscriptionOptions
 from mlx_speech.whisper.window_reader import Listener, WindowReader
@@ -123,6 +123,7 @@ class _OpenLane:
     ) -> None:
         self._lane = lane
         self._window = model.config.n_frames
+        self._time_begin = tokenizer.timestamp_begin
         # What was said before a lane is not known while others are being decoded.
         self._reader = WindowReader(model, tokenizer, options, last_speech=-math.inf)
         self._seek = 0
@@ -148,11 +149,27 @@ class _OpenLane:
         place = WindowPlace(self._seek, self._frames, self._window, self._lane.frames)
         found, self._seek = self._reader.read(result, window, place)
         end = (place.start + place.frames) / FRAMES_PER_SECOND
+        timed = [self._timed(segment, place.offset, end) for segment in found or []]
         # Text that is placed behind the sound was made up.
-        heard = [s for s in found or [] if s.text and s.start < end]
-        placed = [self._lane.segment(segment) for segment in heard]
-        self._untold.append(
-            (placed, self._lane.frame(min(self._seek, self._lane.frames)))
+        heard = [s for s in timed if s.text and s.start < end]
+        done = self._lane.frame(min(self._seek, self._lane.frames))
+        self._untold.append(([self._lane.segment(s) for s in heard], done))
+
+    def _timed(self, segment: Segment, offset: float, end: float) -> Segment:
+        """A segment that begins at its first time, though it be alone in its window.
+
+        OpenAI's algorithm lets such a one begin with the window, and end at that time
+        when there is no other. Without a second time, it goes on to the sound's end.
+        """
+        times = [t - self._time_begin for t in segment.tokens if t >= self._time_begin]
+        if segment.words is not None or not times:
+            return segment
+        if segment.tokens[0] < self._time_begin:
+            return segment
+        return replace(
+            segment,
+            start=offset + times[0] * SECONDS_PER_TIME,
+            end=segment.end if len(times) > 1 else end,
         )
 
     def tell(self) -> list[tuple[list[Segment], int]]:

@@ -6,12 +6,13 @@ that hold little but speech and do not depend on each other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 import numpy as np
 
-from mlx_speech.audio.segment import Span, quietest_moment
+from mlx_speech.audio.segment import quietest_moment
 from mlx_speech.whisper.lanes import Lane, Run
 from mlx_speech.whisper.segments import (
     FRAMES_PER_SECOND,
@@ -19,8 +20,9 @@ from mlx_speech.whisper.segments import (
     SAMPLE_RATE,
 )
 
-# Finds the stretches of speech in float samples [samples] of a rate in hertz.
-SpeechFinder = Callable[[np.ndarray, int], Iterable[Span]]
+# Finds the stretches of speech, starts and ends in seconds and in order, in float
+# samples [samples] of a rate in hertz.
+SpeechFinder = Callable[[np.ndarray, int], Iterable[tuple[float, float]]]
 # Frames of silence that are kept on each side of speech: words begin and end softly,
 # and a pause tells a model that a sentence is over.
 MARGIN = 30
@@ -62,12 +64,14 @@ def speech_lanes(
         yield Lane(tuple(run.later(start) for run in runs))
 
 
-def _in_frames(spans: Iterable[Span], frames: int) -> Iterator[tuple[int, int]]:
+def _in_frames(
+    spans: Iterable[tuple[float, float]], frames: int
+) -> Iterator[tuple[int, int]]:
     """Whole frames of each span, in order and apart."""
     last = 0
-    for span in spans:
-        first = max(last, int(span.start * FRAMES_PER_SECOND))
-        end = min(frames, -int(-span.end * FRAMES_PER_SECOND // 1))
+    for start, stop in spans:
+        first = max(last, int(start * FRAMES_PER_SECOND))
+        end = min(frames, math.ceil(stop * FRAMES_PER_SECOND))
         if first < end:
             yield first, end
             last = end

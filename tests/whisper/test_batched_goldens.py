@@ -93,6 +93,8 @@ def expected(key: str) -> list[dict[str, Any]]:
     """Segments with text that begin before their window's sound ends."""
     golden = GOLDEN["cases"][key]
     window = 3000 if key.startswith("whole") else 200
+    v3 = 50365 if "v3" in key else 50364
+    time_begin = 50363 if "english" in key else v3
     found = []
     for index, row in enumerate(golden["segments"]):
         segment = dict(zip(GOLDEN["fields"], row, strict=True))
@@ -100,6 +102,13 @@ def expected(key: str) -> list[dict[str, Any]]:
         sound_end = min(segment["seek"] + window, clip_end) / 100
         if "words" in golden:
             segment["words"] = golden["words"][index]
+        elif segment["tokens"] and segment["tokens"][0] >= time_begin:
+            # OpenAI's lets what is alone in its window begin with it, and end with its
+            # first time when that is the only one.
+            times = [t - time_begin for t in segment["tokens"] if t >= time_begin]
+            segment["start"] = segment["seek"] / 100 + times[0] / 50
+            if len(times) == 1:
+                segment["end"] = sound_end
         if segment["tokens"] and segment["start"] < sound_end:
             segment["end"] = min(segment["end"], clip_end / 100)
             found.append(segment)

@@ -18,6 +18,9 @@ from mlx_speech.voxtral.config import VoxtralConfig
 from mlx_speech.voxtral.layouts import to_our_names
 from mlx_speech.voxtral.model import Voxtral
 from mlx_speech.voxtral.prompt import Turn
+from mlx_speech.voxtral.realtime_config import RealtimeConfig
+from mlx_speech.voxtral.realtime_layouts import to_realtime_names
+from mlx_speech.voxtral.realtime_model import VoxtralRealtime
 from mlx_speech.voxtral.tokenizer import Tekken
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
@@ -121,3 +124,19 @@ def relative() -> Callable[[Array, Array], float]:
         return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
     return compute
+
+
+@pytest.fixture(scope="session")
+def realtime() -> ModuleType:
+    """tests/goldens/voxtral_realtime_recipe.py as a module."""
+    return load_module("voxtral_realtime_recipe")
+
+
+@pytest.fixture(scope="session")
+def tiny_realtime(realtime: ModuleType) -> VoxtralRealtime:
+    """The recipe's model of Voxtral Realtime."""
+    config = RealtimeConfig.from_dict(realtime.hf_config())
+    model = VoxtralRealtime(config)
+    arrays = {name: mx.array(value) for name, value in realtime.state().items()}
+    load_strict(model, to_realtime_names(arrays, "hf", config), "recipe")
+    return model

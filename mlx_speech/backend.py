@@ -128,3 +128,21 @@ def peak_memory_bytes() -> int:
     import mlx.core as mx
 
     return int(mx.get_peak_memory())
+
+
+def limit_memory(limit_bytes: int) -> None:
+    """Keep the memory of MLX near a limit, for this process.
+
+    Buffers that wait for reuse are given back beyond a quarter of the limit, all of
+    them before the limit is passed. It is no wall: what the model and the current step
+    need is allocated all the same.
+
+    Raises:
+        ValueError: a limit below one byte.
+    """
+    if limit_bytes < 1:
+        raise ValueError(f"a memory limit of {limit_bytes} bytes is none")
+    import mlx.core as mx
+
+    mx.set_memory_limit(limit_bytes)
+    mx.set_cache_limit(limit_bytes // 4)

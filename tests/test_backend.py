@@ -237,3 +237,29 @@ def test_importing_is_quick() -> None:
         "print(time.process_time() - start)"
     )
     assert min(float(run(code)) for _ in range(3)) < 0.5
+
+
+LIMIT = """
+import mlx_speech
+import mlx.core as mx
+from mlx_speech import backend
+
+backend.limit_memory(40_000_000)
+for size in range(1_000_000, 9_000_000, 1_000_000):
+    mx.eval(mx.zeros((size,)) + 1)
+print(mx.get_cache_memory(), mx.set_memory_limit(1), mx.set_cache_limit(1))
+"""
+
+
+def test_buffers_are_given_back_beyond_a_quarter_of_the_limit() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", LIMIT], capture_output=True, text=True, check=True
+    )
+    cached, limit, cache_limit = map(int, result.stdout.split())
+    assert (limit, cache_limit) == (40_000_000, 10_000_000)
+    assert cached <= 10_000_000
+
+
+def test_a_limit_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 bytes"):
+        backend.limit_memory(0)

@@ -159,5 +159,6 @@ def _absolute(settings: VitsTrainConfig, base: Path | None) -> VitsTrainConfig:
     return replace(
         settings,
         data=str(Path(settings.data).absolute()),
+        fft=settings.fft and str(Path(settings.fft).absolute()),
         base=settings.base if base is None else str(base.absolute()),
     )

@@ -11,10 +11,12 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_speech.audio import MelSpec, linear_spectrogram, load
+from mlx_speech.audio.stft import Transform, real_fft
 from mlx_speech.corpus.buckets import padded_length
 from mlx_speech.corpus.cache import FeatureCache
 from mlx_speech.corpus.readers import Utterance
 from mlx_speech.errors import SpeechError
+from mlx_speech.vits.front_end import FrontEnd
 
 # Batches are padded to multiples of these, so that few shapes occur.
 FRAME_MULTIPLE = 32
@@ -56,6 +58,7 @@ class ExampleSet:
         vocabulary: text to symbol ids; a voice will do.
         mel_spec: sampling rate and spectrogram.
         cache: where features are kept between runs.
+        front_end: the transform of the spectrogram.
         speakers: names in the order of the model's speaker table; empty for one voice.
         shortest: utterances of fewer frames are left out.
         on_note: told what was left out and why.
@@ -75,12 +78,15 @@ class ExampleSet:
         shortest: int = 1,
         on_note: Callable[[str], None] = lambda note: None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
+        front_end: FrontEnd | None = None,
     ) -> None:
+        front_end = front_end or FrontEnd()
+        self.front_end = front_end
         self.mel_spec = mel_spec
         self.cache = cache
         self._recipe = (
-            feature_settings(mel_spec),
-            partial(make_features, mel_spec=mel_spec),
+            feature_settings(mel_spec, front_end),
+            partial(make_features, mel_spec=mel_spec, rfft=front_end.rfft),
         )
         self.utterances: list[Utterance] = []
         self.text_ids: list[list[int]] = []
@@ -153,12 +159,17 @@ class ExampleSet:
         )
 
 
-def feature_settings(mel_spec: MelSpec) -> dict[str, object]:
+def feature_settings(mel_spec: MelSpec, front_end: FrontEnd) -> dict[str, object]:
     """Everything but the recording that its features depend on, for the cache."""
-    return {"features": "vits", "mel": mel_spec.to_dict()}
+    settings: dict[str, object] = {"features": "vits", "mel": mel_spec.to_dict()}
+    if front_end.digest:
+        settings["transform"] = front_end.digest
+    return settings
 
 
-def make_features(utterance: Utterance, mel_spec: MelSpec) -> dict[str, np.ndarray]:
+def make_features(
+    utterance: Utterance, mel_spec: MelSpec, rfft: Transform = real_fft
+) -> dict[str, np.ndarray]:
     """The features of one utterance.
 
     Returns:
@@ -171,7 +182,7 @@ def make_features(utterance: Utterance, mel_spec: MelSpec) -> dict[str, np.ndarr
     if not frames:
         bins = mel_spec.n_fft // 2 + 1
         return {"audio": audio, "linear": np.zeros((0, bins), np.float16)}
-    linear = linear_spectrogram(mx.array(audio), mel_spec)
+    linear = linear_spectrogram(mx.array(audio), mel_spec, rfft)
     return {"audio": audio, "linear": np.array(linear[:frames]).astype(np.float16)}
 
 

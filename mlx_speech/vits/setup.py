@@ -25,6 +25,7 @@ from mlx_speech.vits.checkpoints import load_voice
 from mlx_speech.vits.config import DiscriminatorConfig, VitsConfig
 from mlx_speech.vits.discriminator import Discriminators
 from mlx_speech.vits.examples import ExampleSet, feature_settings
+from mlx_speech.vits.front_end import load_front_end
 from mlx_speech.vits.model import SynthesizerTrn
 from mlx_speech.vits.train import VitsTask
 from mlx_speech.vits.training_config import VitsTrainConfig
@@ -82,8 +83,14 @@ def prepare_task(
     # Of this long bar, the first half is the check and the second one the features.
     total = 2 * len(utterances)
     features = FeatureCache(cache)
+    front_end = load_front_end(config.fft, voice.mel_spec.n_fft)
+    settings = feature_settings(voice.mel_spec, front_end)
+
+    def is_heard(utterance: Utterance) -> bool:
+        return features.entry_path(utterance, settings).exists()
+
     _check_data(
-        data, utterances, voice, features, on_note, lambda n, _: on_progress(n, total)
+        data, utterances, voice, is_heard, on_note, lambda n, _: on_progress(n, total)
     )
     training, validation = split_validation(
         utterances, config.validation_share, config.seed
@@ -101,6 +108,7 @@ def prepare_task(
             shortest=shortest,
             on_note=on_note,
             on_progress=lambda done, _: on_progress(before + done, total),
+            front_end=front_end,
         )
 
     checked = len(utterances)
@@ -130,7 +138,7 @@ def _check_data(
     data: Path,
     utterances: Sequence[Utterance],
     voice: Voice,
-    features: FeatureCache,
+    is_heard: Callable[[Utterance], bool],
     on_note: Callable[[str], None],
     on_progress: Callable[[int, int], None],
 ) -> None:
@@ -138,11 +146,6 @@ def _check_data(
 
     Only recordings without features are opened: those with features were good.
     """
-
-    def is_heard(utterance: Utterance) -> bool:
-        settings = feature_settings(voice.mel_spec)
-        return features.entry_path(utterance, settings).exists()
-
     limits = Limits(sample_rate=voice.sample_rate)
     report = check_corpus(utterances, voice, limits, on_progress, is_heard)
     if report.problems:

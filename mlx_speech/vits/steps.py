@@ -24,6 +24,7 @@ import numpy as np
 from mlx.optimizers import Optimizer
 
 from mlx_speech.audio.mel import MelSpec, log_mel, mel_from_linear
+from mlx_speech.audio.stft import Transform, real_fft
 from mlx_speech.audio.stft_loss import RESOLUTIONS, multi_resolution_stft_loss
 from mlx_speech.errors import SpeechError
 from mlx_speech.training.optim import gradient_norm
@@ -80,12 +81,14 @@ class StepSettings:
         segment_frames: frames of each item that are decoded.
         weights: of the loss terms.
         stft_resolutions: (n_fft, hop_length, win_length) of the STFT loss.
+        rfft: the transform of the mel loss.
     """
 
     mel_spec: MelSpec
     segment_frames: int
     weights: LossWeights = LossWeights()
     stft_resolutions: tuple[tuple[int, int, int], ...] = RESOLUTIONS
+    rfft: Transform = real_fft
 
 
 class StepNoise(NamedTuple):
@@ -293,7 +296,7 @@ def audio_loss_terms(
 ) -> tuple[mx.array, Terms]:
     """Every loss term that depends on the generated audio [batch, samples]."""
     weights = settings.weights
-    predicted = log_mel(fake_bs, settings.mel_spec)
+    predicted = log_mel(fake_bs, settings.mel_spec, settings.rfft)
     terms = {"loss_mel": weights.mel * mel_l1_loss(segments.target_mel, predicted)}
     if weights.stft:
         terms["loss_stft"] = weights.stft * multi_resolution_stft_loss(

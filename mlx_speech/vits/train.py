@@ -21,6 +21,7 @@ import numpy as np
 from mlx_speech.audio import MelSpec, log_mel, mel_from_linear, save
 from mlx_speech.audio.metrics import aligned_mel_l1, mel_cepstral_distortion
 from mlx_speech.audio.plot import save_spectrograms
+from mlx_speech.audio.stft import Transform, real_fft
 from mlx_speech.corpus import BucketBatches
 from mlx_speech.hub.save import flatten_parameters
 from mlx_speech.nn.conv import MODE as CONVOLUTION_MODE
@@ -46,9 +47,12 @@ SPOKEN_SAMPLES = 3
 STFT_RESOLUTIONS = ((256, 64, 256), (512, 128, 512), (1024, 256, 1024))
 
 
-def step_settings(config: VitsTrainConfig, mel_spec: MelSpec) -> StepSettings:
+def step_settings(
+    config: VitsTrainConfig, mel_spec: MelSpec, rfft: Transform = real_fft
+) -> StepSettings:
     """What one step needs to know of a run's settings."""
     return StepSettings(
+        rfft=rfft,
         mel_spec=mel_spec,
         segment_frames=config.segment_frames,
         weights=LossWeights(
@@ -100,7 +104,7 @@ class VitsTask:
                 voice.model, config.ema_decay, warm_up=True
             )
         }
-        self.settings = step_settings(config, voice.mel_spec)
+        self.settings = step_settings(config, voice.mel_spec, training.front_end.rfft)
 
     def _optimizer(self, network: nn.Module) -> GroupedAdamW:
         config = self.config

@@ -69,6 +69,9 @@ class VitsTrainConfig:
 
     # Data and front end; ignored where a base voice brings its own.
     mel: str = setting("vits-22k", "mel preset: sampling rate, window, bands")
+    fft: str = setting(
+        "", "learned transform, as `mlx-speech fft` writes it, for all spectrograms"
+    )
     vocabulary: str = setting(
         "english-phonemes", "text symbols: english-phonemes or characters"
     )

@@ -42,7 +42,7 @@ class RunState:
         best: best validation so far.
         divergence: what the divergence watch has learnt.
         environment: versions and libraries that results depend on.
-        record: what the caller wants remembered (kernel choice, configuration).
+        record: what the caller wants remembered, for example its configuration.
     """
 
     step: int

@@ -25,6 +25,7 @@ import numpy as np
 
 from mlx_speech import backend
 from mlx_speech.errors import SpeechError
+from mlx_speech.metal_kernels.select import fixed_choices
 from mlx_speech.training.checkpoint import all_arrays
 from mlx_speech.training.interrupt import InterruptGuard, TrainingInterrupted
 from mlx_speech.training.keeper import RunKeeper
@@ -60,9 +61,9 @@ def run_training(
         run_folder: filled as ``RunFolder`` describes.
         observer: hears what happens.
         resume: go on from the newest complete checkpoint in ``run_folder``.
-        record: what results depend on besides versions and BLAS, for example the
-            kernel choice; plain JSON values, kept in checkpoints. A difference to the
-            checkpoint's is noted, not refused.
+        record: what results depend on besides versions, BLAS and kernels; plain JSON
+            values, kept in checkpoints. A difference to the checkpoint's is noted, not
+            refused.
 
     Raises:
         SpeechError: the folder is in use (without ``resume``, or by another training),
@@ -77,7 +78,9 @@ def run_training(
         require_checkpoint(folder)  # first, since to lock a folder makes it
     with locked(folder.root):
         keeper = RunKeeper(task, settings, folder, observer, dict(record or {}), resume)
-        return _Run(keeper, settings, observer).train()
+        # After the keeper, who refuses a folder that another run's choices lie in.
+        with fixed_choices(folder.kernels, resume):
+            return _Run(keeper, settings, observer).train()
 
 
 @dataclass(frozen=True)

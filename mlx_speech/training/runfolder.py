@@ -1,7 +1,7 @@
 """The folder of a run: what lies where, and when it may be used again.
 
-``runs/NAME/{config.yaml, metrics.jsonl, checkpoints/, samples/, plots/, model/}``, and
-``features/`` where the caller keeps what it computed from the data.
+``runs/NAME/{config.yaml, kernels.json, metrics.jsonl, checkpoints/, samples/, plots/,
+model/}``, and ``features/`` where the caller keeps what it computed from the data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mlx_speech.training.lock import LOCK_NAME, locked, require_unlocked
 
 # What mlx_speech.files and pruning call their temporary folders and files.
 _LEFT_OVER = re.compile(
-    r"\..+\.[0-9a-f]{8}\.(partial|retired)|\.(config|loss|metrics)\.[0-9a-f]{8}\.\w+"
+    r"\..+\.[0-9a-f]{8}\.(partial|retired)|\.(config|kernels|loss|metrics)\.[0-9a-f]{8}\.\w+"
 )
 
 
@@ -31,6 +31,11 @@ class RunFolder:
     @property
     def config(self) -> Path:
         return self.root / "config.yaml"
+
+    @property
+    def kernels(self) -> Path:
+        """Which Metal kernels the run uses, so that it does after a resume."""
+        return self.root / "kernels.json"
 
     @property
     def metrics(self) -> Path:
@@ -61,6 +66,7 @@ class RunFolder:
         """What a run has written, without the features."""
         paths = (
             self.config,
+            self.kernels,
             self.metrics,
             self.checkpoints,
             self.samples,

@@ -6,6 +6,7 @@ import functools
 import platform
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +112,8 @@ def runtime_library(chosen: Compiler) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "runtime.so"
         flags = ["-std=c++17", "-O2", "-g", "-fPIC", "-shared"]
+        # Kernels find it by this name among the libraries that are loaded.
+        flags += [] if _DARWIN else [f"-Wl,-soname,{target.name}"]
         good, said = chosen.run([*flags, *units, "-o", str(made)], Path(folder))
         if not good:
             raise SpeechError(
@@ -154,26 +157,37 @@ def kernel_library(
     if contract:
         flags += ["-ffp-contract=fast"]
         flags += ["-mfma"] if platform.machine() == "x86_64" else []
-    key = cache_key(unit, _digest("shim"), runtime.name, *flags, *chosen.command)
+    link = _link_flags(check)
+    parts = (*flags, "link", *link, *chosen.command)
+    key = cache_key(unit, _digest("shim"), runtime.name, *parts)
     target = cache_folder() / f"kernel-{key}.so"
     notes = target.with_suffix(".txt")
     if target.exists() and notes.exists():
         warnings = notes.read_text(encoding="utf-8")
     else:
-        warnings = _compile(generated, unit, flags, chosen, runtime, target, notes)
+        linked = (*link, *(() if _DARWIN else (str(runtime),)))
+        warnings = _compile(generated, unit, flags, linked, chosen, target)
     _refuse(generated, warnings, _FATAL_WARNINGS)
     return Library(target, runtime, warnings)
+
+
+def _link_flags(check: bool) -> tuple[str, ...]:
+    if _DARWIN:
+        return ("-undefined", "dynamic_lookup")
+    # g++ leaves large copies to these functions: they are checked as well.
+    copies = ("memcpy", "memmove", "memset")
+    return tuple(f"-Wl,--wrap={name}" for name in copies) if check else ()
 
 
 def _compile(
     generated: GeneratedText,
     unit: str,
-    flags: list[str],
+    flags: Sequence[str],
+    link: Sequence[str],
     chosen: Compiler,
-    runtime: Path,
     target: Path,
-    notes: Path,
 ) -> str:
+    """Compile and link into the cache; answer what the compiler said."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "unit.cpp").write_text(unit, encoding="utf-8")
@@ -184,19 +198,14 @@ def _compile(
         if not good:
             _refuse(generated, said, ())
             raise KernelFault(generated.kernel.name, [Finding("compile", said[-2000:])])
-        # The runtime is loaded first and for all, so its functions need no linking.
-        link = ["-shared", "unit.o", "-o", "kernel.so", "-lm"]
-        if _DARWIN:
-            link += ["-undefined", "dynamic_lookup"]
-        elif "-fsanitize=thread" in flags:
-            # g++ leaves large copies to these functions: they are checked as well.
-            link += [f"-Wl,--wrap={f}" for f in ("memcpy", "memmove", "memset")]
-        good, linked = chosen.run(link, folder)
+        good, linked = chosen.run(
+            ["-shared", "unit.o", *link, "-o", "kernel.so", "-lm"], folder
+        )
         if not good:
             raise KernelFault(generated.kernel.name, [Finding("link", linked[-2000:])])
         (folder / "notes.txt").write_text(said, encoding="utf-8")
         keep(folder / "kernel.so", target)
-        keep(folder / "notes.txt", notes)
+        keep(folder / "notes.txt", target.with_suffix(".txt"))
     return said
 
 

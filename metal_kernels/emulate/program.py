@@ -6,6 +6,7 @@ import ctypes
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,7 +111,9 @@ class Program:
         self.library = kernel_library(
             generated, check=check, contract=contract, chosen=chosen
         )
-        runtime = ctypes.CDLL(str(self.library.runtime), mode=ctypes.RTLD_GLOBAL)
+        # The kernel finds the runtime by its name; macOS looks among all symbols.
+        mode = ctypes.RTLD_GLOBAL if sys.platform == "darwin" else ctypes.RTLD_LOCAL
+        runtime = ctypes.CDLL(str(self.library.runtime), mode=mode)
         kernel = ctypes.CDLL(str(self.library.path))
         self._launch = runtime.emu_launch
         self._entry = ctypes.cast(kernel.emu_entry, ctypes.c_void_p)

@@ -72,7 +72,7 @@ class Relaxation:
             return soft
         states = mx.arange(len(STATES))
         hard = (mx.argmax(logits, axis=-1, keepdims=True) == states).astype(mx.float32)
-        return hard + soft - mx.stop_gradient(soft)
+        return hard + (soft - mx.stop_gradient(soft))
 
 
 class TernaryRoutedFFT(ButterflyTransform):

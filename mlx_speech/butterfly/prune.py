@@ -96,6 +96,15 @@ def prune(
     observe(_fraction(transform, gates))
 
 
+def gate_losses(transform: TernaryRoutedFFT, data: PruningFrames) -> np.ndarray:
+    """The loss with each gate switched off in turn, float32 [stages, n / 2].
+
+    Raises:
+        SpeechError: frames of another length.
+    """
+    return _Trial(transform, data).losses(transform.gates)
+
+
 def _fraction(transform: TernaryRoutedFFT, gates: np.ndarray) -> float:
     operations = routed_operations(gates.reshape(transform.gates.shape), transform.mode)
     return operations / complex_fft_operations(transform.n)

@@ -223,18 +223,20 @@ def verdict(rows: Sequence[RoutingRow]) -> str:
 
     useful = [each for each in students if not beaten(each)]
     exact = min(
-        each.cost.total for each in baselines if each.errors[SPEECH].mel_db <= EXACT_DB
+        (each for each in baselines if each.errors[SPEECH].mel_db <= EXACT_DB),
+        key=lambda each: each.cost.total,
     )
     if not useful:
-        least = min(each.cost.total for each in students)
+        cheapest = min(baselines, key=lambda each: each.cost.total)
         return (
-            "Routing is worth using: never, here. A frame's exact real FFT and bands "
-            f"take {exact} operations and lose nothing; the cheapest routed student "
-            f"takes {least}, and errs."
+            "Routing is worth using: never, here. With an exact FFT a frame takes "
+            f"{exact.cost.total} operations and loses nothing; {cheapest.what} take "
+            f"{cheapest.cost.total} and lose {cheapest.errors[SPEECH].mel_db:.2f} dB; "
+            "every routed student takes more than one of these that loses less."
         )
     best = min(useful, key=lambda each: each.errors[SPEECH].mel_db)
     return (
         f"Routing is worth using where {best.errors[SPEECH].mel_db:.2f} dB of error "
-        f"may be paid for {best.cost.total} operations a frame in place of {exact} "
-        f"({best.what})."
+        f"may be paid for {best.cost.total} operations a frame in place of "
+        f"{exact.cost.total} ({best.what})."
     )

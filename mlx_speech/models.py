@@ -25,10 +25,16 @@ FAMILIES = {
     "mlx-speech-vits": ("mlx_speech.vits.checkpoints", "load_voice"),
     "vits": ("mlx_speech.vits.checkpoints", "load_voice"),
     "whisper": ("mlx_speech.whisper.checkpoints", "load_whisper"),
+    "voxtral": ("mlx_speech.voxtral.listening", "load"),
+    "voxtral_realtime": ("mlx_speech.voxtral.listening", "load"),
 }
 # Families whose models write down what they hear -> a module that has ``transcribe``,
 # which takes a model, samples at LISTENING_RATE and ``TranscriptionOptions``.
-LISTENERS = {"whisper": "mlx_speech.whisper.transcribe"}
+LISTENERS = {
+    "whisper": "mlx_speech.whisper.transcribe",
+    "voxtral": "mlx_speech.voxtral.listening",
+    "voxtral_realtime": "mlx_speech.voxtral.listening",
+}
 LISTENING_RATE = 16000
 # What transcribes when nothing else is asked for.
 DEFAULT_LISTENER = "turbo"
@@ -38,11 +44,14 @@ BUNDLED_FOLDER = "recogniser"
 # Files that are a model by themselves.
 FILE_FAMILIES = {".pth": "vits", ".pt": "whisper"}
 # What folders hold that have no model_type: those of the VITS release these sections,
-# old ones of mlx-community these sizes.
+# old ones of mlx-community these sizes, Mistral's this part.
 UNNAMED = {
     "vits": {"data", "model"},
     "whisper": {"n_mels", "n_audio_state", "n_text_state"},
+    "voxtral": {"multimodal"},
 }
+# Where a model's folder says what it is: everybody's file, and Mistral's.
+CONFIG_NAMES = ("config.json", "params.json")
 RUN_MODEL_NAME = "model"
 
 
@@ -56,7 +65,8 @@ def load_model(path: str | Path, **options: Any) -> Any:
 
     Returns:
         What the family's loader gives: a ``mlx_speech.vits.voice.Voice`` for VITS, a
-        ``mlx_speech.whisper.model.Whisper`` for Whisper.
+        ``mlx_speech.whisper.model.Whisper`` for Whisper, a ``Voxtral`` or a
+        ``VoxtralRealtime`` of ``mlx_speech.voxtral`` for Voxtral.
 
     Raises:
         SpeechError: no such path, an unknown family, or what the loader refuses.
@@ -130,7 +140,7 @@ def load_listener(path: str | Path, **options: Any) -> Any:
     if family not in LISTENERS:
         raise SpeechError(
             f"`{path}` is a model of the family `{family}`, which does not transcribe",
-            f"give a Whisper model, such as `{DEFAULT_LISTENER}`",
+            f"give a Whisper or Voxtral model, such as `{DEFAULT_LISTENER}`",
         )
     return load_model(path, **options)
 
@@ -146,7 +156,8 @@ def transcribe(
         model: a loaded model, or what :func:`find_listener` takes.
         options: of the family's ``transcribe`` and of its ``TranscriptionOptions``;
             Whisper's are in ``mlx_speech.whisper.transcribe``: ``language="de"``,
-            ``word_timestamps=True``, ``exact=True``, ``listener=print`` ...
+            ``word_timestamps=True``, ``exact=True``, ``listener=print`` ...; Voxtral's
+            in ``mlx_speech.voxtral.listening``.
 
     Raises:
         SpeechError: no such model or recording, or one that cannot be read; options
@@ -189,7 +200,7 @@ def model_folder(path: str | Path) -> Path:
     path = Path(path)
     if not path.exists():
         raise SpeechError(f"no file or folder `{path}`", "check the path of the model")
-    if path.is_file() or (path / "config.json").is_file():
+    if path.is_file() or any((path / name).is_file() for name in CONFIG_NAMES):
         return path
     inner = path / RUN_MODEL_NAME
     if (inner / "config.json").is_file():
@@ -240,7 +251,8 @@ def _family(path: Path) -> str:
             f"`{path}` is no model that can be loaded",
             "give a model's folder, a G_*.pth of the VITS release or a .pt of Whisper",
         )
-    content = read_json(path / "config.json")
+    names = [name for name in CONFIG_NAMES if (path / name).is_file()]
+    content = read_json(path / (names or CONFIG_NAMES)[0])
     content = content if isinstance(content, dict) else {}
     family = content.get("model_type")
     if family is None:

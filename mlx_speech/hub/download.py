@@ -36,7 +36,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".npz", ".pt", ".pth", ".bin")
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _SMALL_FILE = re.compile(
     r"(config|generation_config|preprocessor_config|added_tokens|special_tokens_map"
-    r"|normalizer|vocab|tokenizer|tokenizer_config)\.json|merges\.txt|[\w-]+\.tiktoken"
+    r"|normalizer|vocab|tokenizer|tokenizer_config|tekken)\.json|merges\.txt|[\w-]+\.tiktoken"
 )
 
 

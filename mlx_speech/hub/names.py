@@ -1,8 +1,9 @@
 """Short names of published models, and which commit of which repository they mean.
 
 The Whisper names are those of openai-whisper's command (Radford et al. 2022) and of
-distil-whisper (Gandhi et al. 2023). The commits are pinned, so that a name gives the
-same weights tomorrow; a repository given by itself means its newest state.
+distil-whisper (Gandhi et al. 2023); the others are Mistral's Voxtrals. The commits are
+pinned where a name has one, so that it gives the same weights tomorrow; a repository
+given by itself means its newest state.
 """
 
 from __future__ import annotations
@@ -79,6 +80,9 @@ SHORT_NAMES: dict[str, Published] = {
     "distil-large-v3.5": _pin(
         "distil-whisper/distil-large-v3.5", "728a7691f3ff1d3d971528d3203a6e9559165d41"
     ),
+    "voxtral-mini": Published("mistralai/Voxtral-Mini-3B-2507"),
+    "voxtral-small": Published("mistralai/Voxtral-Small-24B-2507"),
+    "voxtral-realtime": Published("mistralai/Voxtral-Mini-4B-Realtime-2602"),
 }
 
 

@@ -38,28 +38,39 @@ UNDETERMINED = "und"
 # pause of so many seconds always cuts, since a subtitle should not stay through it.
 LONGEST_PAUSE = 3.0
 SHORTEST_PIECE = 1.0
-# The release asks for the likeliest tokens when it transcribes.
-GREEDY = Sampling()
+# What the release asks for when it talks.
 CHAT_SAMPLING = Sampling(temperature=0.2, top_p=0.95)
 LEAST_ANSWER_TOKENS = 1024
 
 
 @dataclass(frozen=True)
-class VoxtralOptions:
+class TranscriptionOptions:
     """How to transcribe.
 
     Attributes:
         language: code or English name; None: the model finds it out, for every piece.
-        piece_seconds: longest piece, and so longest segment.
-        sampling: how tokens are chosen.
+            Voxtral Realtime always does.
+        piece_seconds: Voxtral 2507's longest piece, and so longest segment.
+        temperature: 0 takes the likeliest tokens; else logits are divided by it.
+        top_p: the likeliest tokens that have this much probability together are drawn
+            from.
+        seed: of the draws.
+        delay_tokens: how many tokens of 80 ms Voxtral Realtime's text is behind the
+            audio, 1 to 30; None: what the model's files say.
+        word_timestamps: whether words must have times, which Voxtral 2507 cannot tell.
 
     Raises:
-        SpeechError: an unknown language, or pieces that the model cannot take.
+        SpeechError: an unknown language, pieces that the model cannot take, or numbers
+            that nothing can be drawn with.
     """
 
     language: str | None = None
     piece_seconds: float = 30.0
-    sampling: Sampling = GREEDY
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    delay_tokens: int | None = None
+    word_timestamps: bool = False
 
     def __post_init__(self) -> None:
         if self.language is not None:
@@ -70,6 +81,12 @@ class VoxtralOptions:
                 f"pieces of {self.piece_seconds:g} s cannot be transcribed",
                 f"choose from {2 * SHORTEST_PIECE:g} to {most} s",
             )
+        _ = self.sampling
+
+    @property
+    def sampling(self) -> Sampling:
+        """How tokens are chosen."""
+        return Sampling(self.temperature, self.top_p, self.seed)
 
 
 @dataclass(frozen=True)
@@ -98,10 +115,10 @@ class Answer:
     truncated: bool
 
 
-def transcribe(
+def transcribe_in_pieces(
     model: Voxtral,
     samples: np.ndarray,
-    options: VoxtralOptions | None = None,
+    options: TranscriptionOptions | None = None,
     *,
     tokenizer: Tekken | None = None,
     listener: Listener | None = None,
@@ -112,7 +129,7 @@ def transcribe(
     Args:
         model: the model.
         samples: float [samples] at 16 kHz, mono.
-        options: see :class:`VoxtralOptions`.
+        options: see :class:`TranscriptionOptions`.
         tokenizer: the model's, to save reading it.
         listener: is told each segment, and the seconds that are done.
         on_text: is told the text as it comes, a few characters at a time.
@@ -121,9 +138,15 @@ def transcribe(
         One segment for each piece; the language is "und" when none was given.
 
     Raises:
-        SpeechError: samples that are no sound, or a model without tokenizer.
+        SpeechError: samples that are no sound, a model without tokenizer, or times of
+            words are asked for.
     """
-    options = options or VoxtralOptions()
+    options = options or TranscriptionOptions()
+    if options.word_timestamps:
+        raise SpeechError(
+            "Voxtral 2507 tells no times of words",
+            "leave words out, or use `voxtral-realtime`",
+        )
     samples = np.asarray(samples, dtype=np.float32)
     check_samples(samples)
     tokenizer = tokenizer or tokenizer_of(model)
@@ -149,7 +172,7 @@ def transcribe(
                 end=piece.end,
                 text=separator + text.strip(),
                 tokens=found.tokens,
-                temperature=options.sampling.temperature,
+                temperature=options.temperature,
                 avg_logprob=found.avg_logprob,
                 compression_ratio=_compression_ratio(text),
             )

@@ -267,29 +267,40 @@ def test_streams_that_are_no_sound_are_refused(
         transcribe_stream(tiny_realtime, blocks, tokenizer=tekken_6)
 
 
-def twenty_minutes(model: VoxtralRealtime, settings: StreamSettings) -> list[int]:
-    """Memory in use after each minute of noise."""
+def memory_in_use(
+    model: VoxtralRealtime, settings: StreamSettings, blocks: int, seconds: int
+) -> list[int]:
+    """Bytes in use after each block of so many seconds of noise."""
     generator = np.random.default_rng(3)
     used: list[int] = []
 
-    def blocks() -> Iterator[np.ndarray]:
-        for _ in range(20 * 60):
-            noise = 0.1 * generator.standard_normal(16000)
-            yield noise.astype(np.float32)
+    def noise() -> Iterator[np.ndarray]:
+        for _ in range(blocks * seconds):
+            yield (0.1 * generator.standard_normal(16000)).astype(np.float32)
 
-    stream = PaddedStream(blocks(), settings, samples_per_token(model))
+    stream = PaddedStream(noise(), settings, samples_per_token(model))
     reader = RealtimeReader(model, settings)
     for audio in embed_stream(model, stream):
         reader.read(audio, stream.total_tokens, stream.real_tokens)
-        if stream.samples % (60 * 16000) == 0:
+        if stream.samples % (seconds * 16000) == 0:
             used.append(mx.get_active_memory())
     return used
+
+
+def test_memory_does_not_grow_with_the_stream(
+    tiny_realtime: VoxtralRealtime, settings: StreamSettings
+) -> None:
+    used = memory_in_use(tiny_realtime, settings, blocks=5, seconds=10)
+    assert len(used) >= 5
+    # Buffers are made anew now and then, so it goes up and down a little.
+    assert max(used[2:]) < 1.1 * max(used[:2])
 
 
 @pytest.mark.slow
 def test_twenty_minutes_take_no_more_memory_than_two(
     tiny_realtime: VoxtralRealtime, settings: StreamSettings
 ) -> None:
-    used = twenty_minutes(tiny_realtime, settings)
-    assert len(used) >= 19
-    assert max(used[2:]) < 1.02 * max(used[:2])
+    """Half a minute of processor time; `pytest -m slow tests/voxtral`."""
+    used = memory_in_use(tiny_realtime, settings, blocks=20, seconds=60)
+    assert len(used) >= 20
+    assert max(used[2:]) < 1.1 * max(used[:2])

@@ -23,7 +23,11 @@ from mlx_speech.voxtral.generate import (
 from mlx_speech.voxtral.model import Voxtral
 from mlx_speech.voxtral.prompt import Turn, transcription_prompt
 from mlx_speech.voxtral.tokenizer import Tekken
-from mlx_speech.voxtral.transcribe import VoxtralOptions, ask, transcribe
+from mlx_speech.voxtral.transcribe import (
+    TranscriptionOptions,
+    ask,
+    transcribe_in_pieces,
+)
 
 RATE = 16000
 
@@ -47,10 +51,10 @@ def test_pieces_become_segments_with_the_times_of_the_cuts(
 ) -> None:
     told: list[tuple[int, float]] = []
     heard: list[str] = []
-    result = transcribe(
+    result = transcribe_in_pieces(
         tiny,
         samples,
-        VoxtralOptions(language="german"),
+        TranscriptionOptions(language="german"),
         tokenizer=tekken,
         listener=lambda segments, seconds: told.append((len(segments), seconds)),
         on_text=heard.append,
@@ -70,7 +74,7 @@ def test_pieces_become_segments_with_the_times_of_the_cuts(
 def test_each_piece_is_transcribed_by_its_own_prompt(
     tiny: Voxtral, tekken: Tekken, samples: np.ndarray
 ) -> None:
-    result = transcribe(tiny, samples, tokenizer=tekken)
+    result = transcribe_in_pieces(tiny, samples, tokenizer=tekken)
     for segment in result.segments:
         first, last = round(segment.start * RATE), round(segment.end * RATE)
         prompt = transcription_prompt(tekken, tiny.config, samples[first:last])
@@ -83,7 +87,7 @@ def test_each_piece_is_transcribed_by_its_own_prompt(
 def test_text_that_reaches_its_limit_is_reported(
     tiny: Voxtral, tekken: Tekken, samples: np.ndarray
 ) -> None:
-    result = transcribe(tiny, samples, tokenizer=tekken)
+    result = transcribe_in_pieces(tiny, samples, tokenizer=tekken)
     spans = tuple(Span(segment.start, segment.end) for segment in result.segments)
     assert result.truncated == spans
     answer = ask(tiny, [Turn("user", ["Why?"])], max_tokens=3, tokenizer=tekken)
@@ -98,7 +102,7 @@ def test_limits_grow_with_the_duration() -> None:
 
 def test_silence_has_no_text(tiny: Voxtral, tekken: Tekken) -> None:
     told: list[float] = []
-    result = transcribe(
+    result = transcribe_in_pieces(
         tiny,
         np.zeros(5 * RATE, np.float32),
         tokenizer=tekken,
@@ -154,20 +158,20 @@ def test_the_likeliest_token_has_its_log_probability() -> None:
 
 def test_impossible_options_are_refused() -> None:
     with pytest.raises(SpeechError, match="does not know the language 'xx'"):
-        VoxtralOptions(language="xx")
+        TranscriptionOptions(language="xx")
     with pytest.raises(SpeechError, match="pieces of 4000 s cannot be transcribed"):
-        VoxtralOptions(piece_seconds=4000)
+        TranscriptionOptions(piece_seconds=4000)
     with pytest.raises(SpeechError, match="nothing can be drawn at temperature -1"):
-        Sampling(temperature=-1)
+        TranscriptionOptions(temperature=-1)
 
 
 def test_empty_audio_and_absent_tokenizers_are_refused(
     tiny: Voxtral, tekken: Tekken, tmp_path: Path
 ) -> None:
     with pytest.raises(SpeechError, match=r"has the shape \[0\]"):
-        transcribe(tiny, np.zeros(0, np.float32), tokenizer=tekken)
+        transcribe_in_pieces(tiny, np.zeros(0, np.float32), tokenizer=tekken)
     with pytest.raises(SpeechError, match="was not loaded from a folder"):
-        transcribe(tiny, np.zeros(RATE, np.float32))
+        transcribe_in_pieces(tiny, np.zeros(RATE, np.float32))
     loaded = Voxtral(tiny.config)
     loaded.folder = tmp_path
     with pytest.raises(SpeechError, match=r"has no tokenizer, tekken\.json"):

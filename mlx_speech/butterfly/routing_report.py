@@ -232,7 +232,7 @@ def verdict(rows: Sequence[RoutingRow]) -> str:
             "Routing is worth using: never, here. With an exact FFT a frame takes "
             f"{exact.cost.total} operations and loses nothing; {cheapest.what} take "
             f"{cheapest.cost.total} and lose {cheapest.errors[SPEECH].mel_db:.2f} dB; "
-            "every routed student takes more than one of these that loses less."
+            "for every routed student, one of these takes less and loses less."
         )
     best = min(useful, key=lambda each: each.errors[SPEECH].mel_db)
     return (

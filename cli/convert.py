@@ -18,7 +18,9 @@ EXAMPLES = (
     "Examples: `mlx-speech convert mms-tts-eng --to mlx -o voices/mms`, "
     "`mlx-speech convert G_100000.pth --config ljs_base.json --to mlx -o voices/ljs "
     "--dtype float16`, `mlx-speech convert runs/me --to hf -o me-hf`, "
-    "`mlx-speech convert whisper-large-v3 --to mlx --quantize 4 -o large-v3-4bit`."
+    "`mlx-speech convert whisper-large-v3 --to mlx --quantize 4 -o large-v3-4bit`, "
+    "`mlx-speech convert Voxtral-Mini-3B-2507 --to mlx --quantize 4 --dtype bfloat16 "
+    "-o voxtral-4bit`."
 )
 
 
@@ -33,6 +35,7 @@ class Precision(str, Enum):
     """Element types that weights can be stored in."""
 
     float16 = "float16"
+    bfloat16 = "bfloat16"
     float32 = "float32"
 
 
@@ -42,14 +45,15 @@ def convert(
         typer.Argument(
             help="A voice: our folder or a training run's, a Hugging Face VitsModel "
             "folder, or a G_*.pth of the VITS release. A Whisper model: a folder from "
-            "Hugging Face or mlx-community, or OpenAI's .pt."
+            "Hugging Face or mlx-community, or OpenAI's .pt. A Voxtral: a folder from "
+            "mistralai, in either layout, or a converted one."
         ),
     ],
     to: Annotated[
         Layout,
         typer.Option(
-            help="mlx: our folder, or mlx-community's layout of Whisper. hf: what "
-            "transformers loads."
+            help="mlx: our folder, or what mlx-community has of Whisper and Voxtral. "
+            "hf: what transformers loads."
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
@@ -66,8 +70,8 @@ def convert(
         int | None,
         typer.Option(
             metavar="BITS",
-            help="Whisper to mlx only: quantise to 2, 3, 4, 5, 6 or 8 bits a weight, "
-            "in groups of 64.",
+            help="Whisper and Voxtral to mlx only: quantise to 2, 3, 4, 5, 6 or 8 bits "
+            "a weight, in groups of 64. What hears in Voxtral keeps 8 at least.",
         ),
     ] = None,
     overwrite: Annotated[
@@ -78,16 +82,17 @@ def convert(
     _check_output(output, overwrite)
     import mlx.core as mx
 
-    from mlx_speech.models import model_family
+    from mlx_speech.models import LISTENERS, model_family
 
-    precision = mx.float16 if dtype is Precision.float16 else mx.float32
-    if model_family(source) == "whisper":
+    precision = getattr(mx, dtype.value)
+    family = model_family(source)
+    if family in LISTENERS:
         if config is not None:
             raise SpeechError(
-                f"`{source}` is a Whisper model, which needs no other configuration",
+                f"`{source}` is a model that needs no other configuration",
                 "leave out --config",
             )
-        _convert_whisper(source, to, output, precision, quantize)
+        _convert_listener(source, family, to, output, precision, quantize)
     elif quantize is not None:
         raise SpeechError(
             f"`{source}` is a voice, and voices cannot be quantised",
@@ -98,8 +103,13 @@ def convert(
     typer.echo(output)
 
 
-def _convert_whisper(
-    source: Path, to: Layout, output: Path, precision: mx.Dtype, bits: int | None
+def _convert_listener(
+    source: Path,
+    family: str,
+    to: Layout,
+    output: Path,
+    precision: mx.Dtype,
+    bits: int | None,
 ) -> None:
     if bits is not None and to is Layout.hf:
         raise SpeechError(
@@ -107,13 +117,17 @@ def _convert_whisper(
             "use --to mlx, or leave out --quantize",
         )
     from mlx_speech.models import load_model, model_folder
-    from mlx_speech.nn.quantized import quantize as quantize_layers
-    from mlx_speech.whisper.checkpoints import save_whisper
 
     model = load_model(model_folder(source))
+    if family == "whisper":
+        from mlx_speech.nn.quantized import quantize
+        from mlx_speech.whisper.checkpoints import save_whisper as save
+    else:
+        from mlx_speech.voxtral.checkpoints import quantize_voxtral as quantize
+        from mlx_speech.voxtral.listening import save
     if bits is not None:
-        quantize_layers(model, bits)
-    save_whisper(output, model, precision, layout=to.value)
+        quantize(model, bits)
+    save(output, model, precision, layout=to.value)
 
 
 def _convert_voice(

@@ -26,7 +26,7 @@ from mlx_speech.audio.mel import (
     normalise_log_mel,
     raw_log_mel,
 )
-from mlx_speech.corpus import Utterance
+from mlx_speech.corpus import BucketBatches, Utterance
 from mlx_speech.hub.save import flatten_parameters
 from mlx_speech.nn.ctc import ctc_loss
 from mlx_speech.nn.low_rank import add_low_rank, merged_parameters
@@ -129,9 +129,15 @@ class WhisperTask:
         """Nothing depends on the epoch; learning rates depend on the step."""
 
     def batches(self, epoch: int) -> Sequence[Sequence[int]]:
-        size = self.config.batch_size
-        indices = [epoch * _EPOCH + place for place in range(len(self.plan(epoch)))]
-        return [indices[at : at + size] for at in range(0, len(indices), size)]
+        windows, config = self.plan(epoch), self.config
+        if config.crop:
+            contents = [window.content for window in windows]
+            buckets = BucketBatches(contents, config.batch_size, seed=config.seed)
+            batches = buckets.batches(epoch)
+        else:
+            places, size = range(len(windows)), config.batch_size
+            batches = [places[at : at + size] for at in range(0, len(places), size)]
+        return [[epoch * _EPOCH + place for place in batch] for batch in batches]
 
     def load_batch(self, indices: Sequence[int]) -> Batch:
         epoch = indices[0] // _EPOCH

@@ -23,6 +23,8 @@ from mlx_speech.whisper.training_windows import Clip, Window
 SAMPLE_RATE = 16_000
 FRAME_SAMPLES = 160
 POSITION_SAMPLES = 320
+# Cropped windows are multiples of so many samples, for few shapes.
+_CROP_SAMPLES = 8 * POSITION_SAMPLES
 # Softest level in dB, and the widest masks.
 _LEVELS = (-20.0, 0.0)
 _MEL_MASK = 15
@@ -94,7 +96,8 @@ class BatchMaker:
     def make(self, windows: Sequence[Window], seed: Sequence[int]) -> Batch:
         """Put the sounds and tokens of ``windows`` together; ``seed`` fixes chance."""
         draw = np.random.default_rng(list(seed))
-        frames = self.window // FRAME_SAMPLES
+        size = self._size(windows)
+        frames = size // FRAME_SAMPLES
         texts = [self._tokens(window, draw) for window in windows]
         labels = [self._labels(window) for window in windows]
         length = max(len(given) for given, _ in texts)
@@ -109,7 +112,7 @@ class BatchMaker:
             counted[row, start - 1 : count] = 1.0
         most = max(1, max(len(each) for each, _ in labels))
         return Batch(
-            audio_bs=np.stack([self._sound(window, draw) for window in windows]),
+            audio_bs=np.stack([self._sound(window, draw)[:size] for window in windows]),
             frames_b=np.array([each.content // FRAME_SAMPLES for each in windows]),
             louder_b=_louder(len(windows), draw),
             kept_bf=np.stack(
@@ -131,6 +134,13 @@ class BatchMaker:
             labels_bn=np.array([each + [0] * (most - len(each)) for each, _ in labels]),
             label_lengths_b=np.array([len(each) for each, _ in labels]),
         )
+
+    def _size(self, windows: Sequence[Window]) -> int:
+        """Samples of the windows of a batch."""
+        if not self.config.crop:
+            return self.window
+        longest = max(window.content for window in windows)
+        return min(-(-longest // _CROP_SAMPLES) * _CROP_SAMPLES, self.window)
 
     def _sound(self, window: Window, draw: np.random.Generator) -> np.ndarray:
         sound = np.zeros(self.window, np.float32)

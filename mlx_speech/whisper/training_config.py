@@ -71,6 +71,9 @@ class WhisperTrainConfig:
     validation_limit: int = setting(100, "at most so many validation recordings")
     window_seconds: float = setting(0.0, "of a training window; 0: the model's")
     pack: bool = setting(True, "put several recordings into a window, with pauses")
+    crop: bool = setting(
+        False, "leave out the empty ends of a batch's windows: quick, for a beginning"
+    )
     longest_pause: float = setting(1.0, "seconds of silence before a recording")
     cut_share: float = setting(0.15, "windows whose last recording is cut off")
     timestamps_share: float = setting(0.5, "windows transcribed with timestamps")

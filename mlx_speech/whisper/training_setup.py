@@ -77,6 +77,7 @@ def prepare_task(
         longest_pause=config.longest_pause,
         cut_share=config.cut_share,
         silence_share=config.silence_share,
+        full_share=0.0 if config.crop else 0.5,
     )
     total = len(training) + len(validation)
 

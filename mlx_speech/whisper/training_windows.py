@@ -39,6 +39,8 @@ class Layout:
         longest_pause: seconds of silence before a recording.
         cut_share: of the windows, that go on with a recording beyond their end.
         silence_share: of the windows, in which nobody speaks.
+        full_share: of the windows, whose recording goes on to their end; the others'
+            ends after a pause.
     """
 
     window: int
@@ -48,6 +50,7 @@ class Layout:
     longest_pause: float
     cut_share: float
     silence_share: float
+    full_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def _close(
     placed: Sequence[Placed], end: int, layout: Layout, draw: np.random.Generator
 ) -> Window:
     """A window, whose recording ends with it or soon after what is said."""
-    if draw.random() < 0.5:
+    if draw.random() < layout.full_share or end == layout.window:
         return Window(tuple(placed), layout.window)
     # Even silence lasts a while.
     least = max(end, layout.window // 8)

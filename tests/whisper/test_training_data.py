@@ -194,3 +194,21 @@ def test_a_vocabulary_of_words_spells_what_it_does_not_know() -> None:
         assert tokenizer.decode(tokenizer.encode(text)) == text
     # The end, the start, one language, six more special tokens, and the times.
     assert vocabulary.size == 260 + 9 + 101
+
+
+def test_cropped_windows_end_soon_after_the_longest_recording(
+    maker: BatchMaker,
+) -> None:
+    maker.config = replace(maker.config, crop=True)
+    windows = [Window((Placed(0, 0),), 17_000), Window((Placed(1, 3_000),), 21_000)]
+    batch = maker.make(windows, (0,))
+    assert batch.audio_bs.shape == (2, 23_040)
+    assert batch.kept_bf.shape == (2, 144)
+    assert batch.frames_b.tolist() == [106, 131]
+    whole = maker.make([Window((Placed(0, 0),), WINDOW)], (0,))
+    assert whole.audio_bs.shape == (1, WINDOW)
+    alone = replace(LAYOUT, pack=False, full_share=0.0, silence_share=0.0)
+    for window in lay_out(CLIPS, alone, 1, 0):
+        end = window.placed[0].start + CLIPS[window.placed[0].clip].samples
+        pause = window.content - max(end, WINDOW // 8)
+        assert 0 <= pause <= 0.5 * RATE or window.content == WINDOW

@@ -9,20 +9,39 @@ from mlx_speech.metal_kernels.emulate.dropin import Launch, Launches, dropin
 from mlx_speech.metal_kernels.emulate.faults import Finding, KernelFault
 from mlx_speech.metal_kernels.emulate.generate import GeneratedText, generate
 from mlx_speech.metal_kernels.emulate.launch import prepare, run
+from mlx_speech.metal_kernels.emulate.mutate import (
+    Mutant,
+    Verdict,
+    judge,
+    mutants,
+    score,
+    survivors,
+)
+from mlx_speech.metal_kernels.emulate.plant import KINDS, Planted, gaps, planted
 from mlx_speech.metal_kernels.emulate.program import Outcome, Program
 from mlx_speech.metal_kernels.emulate.typecheck import check_text
 
 __all__ = [
+    "KINDS",
     "Finding",
     "GeneratedText",
     "KernelFault",
     "Launch",
     "Launches",
+    "Mutant",
     "Outcome",
+    "Planted",
     "Program",
+    "Verdict",
     "check_text",
     "dropin",
+    "gaps",
     "generate",
+    "judge",
+    "mutants",
+    "planted",
     "prepare",
     "run",
+    "score",
+    "survivors",
 ]

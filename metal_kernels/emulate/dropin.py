@@ -30,9 +30,19 @@ DEVICE_NAME = "emulated"
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch that a wrapper asked for."""
+    """One launch that a wrapper asked for.
+
+    Args:
+        generated: the completed kernel.
+        signature: shape and name of the dtype of every input.
+        results: the same of every output.
+        grid, threadgroup: as in the call.
+        outcome: what it gave.
+    """
 
     generated: GeneratedText
+    signature: tuple[tuple[tuple[int, ...], str], ...]
+    results: tuple[tuple[tuple[int, ...], str], ...]
     grid: tuple[int, ...]
     threadgroup: tuple[int, ...]
     outcome: Outcome
@@ -138,8 +148,19 @@ def _emulated(
             init_value=init_value,
             seed=seed,
         )
+        results = tuple(
+            (array.shape, element_type(dtype).name)
+            for array, dtype in zip(outcome.outputs, output_dtypes, strict=True)
+        )
         launches.done.append(
-            Launch(generated, tuple(grid), tuple(threadgroup), outcome)
+            Launch(
+                generated,
+                tuple(signature),
+                results,
+                tuple(grid),
+                tuple(threadgroup),
+                outcome,
+            )
         )
         return [
             _to_mlx(array, dtype)

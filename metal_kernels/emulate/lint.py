@@ -25,6 +25,7 @@ from mlx_speech.metal_kernels.emulate.standard import (
 from mlx_speech.metal_kernels.emulate.tokens import (
     Token,
     closing,
+    closing_angle,
     tokens,
     without_comments,
 )
@@ -96,7 +97,7 @@ def _calls(part: Outline, header: Outline, types: frozenset[str]) -> Rule:
             continue
         behind = index + 1
         if behind < len(parts) and parts[behind].text == "<":
-            behind = _behind_angle(parts, behind)
+            behind = (closing_angle(parts, behind) or index) + 1
         if behind >= len(parts) or parts[behind].text != "(":
             continue
         before = parts[index - 1] if index else None
@@ -108,22 +109,6 @@ def _calls(part: Outline, header: Outline, types: frozenset[str]) -> Rule:
             if owner not in ("metal", "fast", "precise"):
                 continue
         yield token, f"`{token.text}` is no known function of Metal's library"
-
-
-def _behind_angle(parts: tuple[Token, ...], start: int) -> int:
-    """Index behind ``<...>`` when it looks like template arguments, else ``start``."""
-    depth = 0
-    for index in range(start, min(len(parts), start + 24)):
-        text = parts[index].text
-        if text == "<":
-            depth += 1
-        elif text == ">":
-            depth -= 1
-            if depth == 0:
-                return index + 1
-        elif text in (";", "{", "}", "&&", "||"):
-            break
-    return start
 
 
 def _local_pointers(part: Outline, types: frozenset[str]) -> Rule:

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlx_speech.metal_kernels.emulate.standard import KEYWORDS, TYPES
-from mlx_speech.metal_kernels.emulate.tokens import Token, closing, spoken, tokens
+from mlx_speech.metal_kernels.emulate.tokens import (
+    Token,
+    angle_depth,
+    closing,
+    spoken,
+    tokens,
+)
 
 SPACES = frozenset({"device", "constant", "threadgroup", "thread"})
 
@@ -90,8 +96,9 @@ def split_at_commas(parts: Sequence[Token]) -> list[list[Token]]:
     found: list[list[Token]] = [[]]
     depth = 0
     for token in parts:
-        depth += token.text in ("(", "[", "{", "<")
-        depth -= token.text in (")", "]", "}", ">")
+        depth += token.text in ("(", "[", "{")
+        depth -= token.text in (")", "]", "}")
+        depth += angle_depth(token)
         if token.text == "," and depth == 0:
             found.append([])
         else:
@@ -103,8 +110,8 @@ def has_pointer(parameter: Sequence[Token]) -> Token | None:
     """Find the ``*`` or ``&`` of a parameter or declaration."""
     depth = 0
     for token in parameter:
-        depth += token.text in ("(", "[", "<")
-        depth -= token.text in (")", "]", ">")
+        depth += (token.text in ("(", "[")) - (token.text in (")", "]"))
+        depth += angle_depth(token)
         if token.text == "=":
             return None
         if depth == 0 and token.text in ("*", "&"):
@@ -135,10 +142,8 @@ def declared_pointer(
     words, index, depth = [], 0, 0
     while index < len(statement):
         token = statement[index]
-        if token.text == "<":
-            depth += 1
-        elif token.text == ">":
-            depth -= 1
+        if angle_depth(token):
+            depth += angle_depth(token)
         elif depth == 0 and token.text in ("*", "&"):
             break
         elif depth == 0 and token.kind != "name" and token.text != "::":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from mlx_speech.metal_kernels.emulate.tokens import (
     Token,
+    angle_depth,
     closing,
     is_floating,
     join,
@@ -123,8 +124,7 @@ def _declarators(body: list[Token]) -> list[tuple[str, str, tuple[str, ...]]]:
             and after in ("[", ",", ";", "=", "{")
         ):
             break
-        depth += token.text == "<"
-        depth -= token.text == ">"
+        depth += angle_depth(token)
     kind = " ".join(token.text for token in body[:index])
     found = []
     while index < len(body):

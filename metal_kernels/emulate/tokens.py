@@ -88,6 +88,23 @@ def closing(parts: Sequence[Token], start: int) -> int:
     raise ValueError(f"line {parts[start].line}: `{opened}` is never closed")
 
 
+def angle_depth(token: Token) -> int:
+    """How many lists of template arguments a token opens; negative when it closes."""
+    return {"<": 1, ">": -1, ">>": -2}.get(token.text, 0)
+
+
+def closing_angle(parts: Sequence[Token], start: int) -> int | None:
+    """Index of the ``>`` that closes the ``<`` at ``start``; None for a comparison."""
+    depth = 0
+    for index in range(start, len(parts)):
+        if parts[index].text in (";", "{", "}", "&&", "||"):
+            return None
+        depth += angle_depth(parts[index])
+        if depth <= 0:
+            return index
+    return None
+
+
 def neighbours(parts: Sequence[Token]) -> Iterator[tuple[int, str, str]]:
     """Yield index, previous and next spoken text of every spoken token."""
     indices = [index for index, token in enumerate(parts) if not token.silent]

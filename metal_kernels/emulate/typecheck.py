@@ -27,7 +27,7 @@ from mlx_speech.metal_kernels.emulate.rewrite import (
     with_float_literals,
     without_attributes,
 )
-from mlx_speech.metal_kernels.emulate.tokens import join, tokens
+from mlx_speech.metal_kernels.emulate.tokens import Token, closing_angle, join, tokens
 from mlx_speech.metal_kernels.emulate.unit import KERNEL_FILE
 
 CLANG_VARIABLE = "MLX_SPEECH_CLANG"
@@ -144,7 +144,7 @@ def _with_makers(text: str) -> str:
         if match and after < len(parts) and parts[after].text == "(":
             out.append(f"emu_make<{match[1]}, {match[2]}>")
         elif token.text == "vec" and after < len(parts) and parts[after].text == "<":
-            end = _angle_end(parts, after)
+            end = closing_angle(parts, after) or after
             behind = _next_spoken(parts, end + 1)
             maker = behind < len(parts) and parts[behind].text == "("
             out.append("emu_make" if maker else "vec")
@@ -156,20 +156,10 @@ def _with_makers(text: str) -> str:
     return "".join(out)
 
 
-def _next_spoken(parts: list, start: int) -> int:
+def _next_spoken(parts: list[Token], start: int) -> int:
     while start < len(parts) and parts[start].silent:
         start += 1
     return start
-
-
-def _angle_end(parts: list, start: int) -> int:
-    depth = 0
-    for index in range(start, len(parts)):
-        depth += parts[index].text == "<"
-        depth -= parts[index].text == ">"
-        if depth == 0:
-            return index
-    return len(parts) - 1
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from mlx_speech.cli import (
     convert,
     doctor,
     fft,
+    listen,
     prepare,
     speak,
     train_vits,
@@ -86,6 +87,7 @@ def _global_options(
 app.command("transcribe", epilog=transcribe.EXAMPLES, cls=SwitchCommand)(
     transcribe.transcribe
 )
+app.command("listen", epilog=listen.EXAMPLES, cls=SwitchCommand)(listen.listen)
 app.command("prepare", epilog=prepare.EXAMPLES, cls=SwitchCommand)(prepare.prepare)
 app.command("check-data", epilog=check_data.EXAMPLES)(check_data.check_data)
 app.command(

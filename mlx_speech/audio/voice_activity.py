@@ -21,6 +21,8 @@ WINDOW_SECONDS = 0.064
 BAND_EDGES = (100, 300, 500, 800, 1200, 1800, 2600, 3600, 5000, 8000)
 # Noise is estimated for this much at a time, from as much before and after as well.
 CHUNK_SECONDS = 5.0
+# Of a live recording, this much is heard before anything is said about it.
+FIRST_SECONDS = 1.0
 NOISE_QUANTILE = 0.1
 NOISE_NORMAL_SCORE = -1.2816  # that quantile of the normal distribution
 # Quieter than this is silence, whatever it is: -70 dB of full scale, in all bands.
@@ -58,6 +60,28 @@ def speech_scores(
         before, current = current, after
     if len(current):
         yield bands.scores(current, np.concatenate([before, current]))
+
+
+def live_speech_scores(
+    blocks: Iterable[np.ndarray], sample_rate: int
+) -> Iterator[np.ndarray]:
+    """As :func:`speech_scores`, at once: noise is that of the last seconds alone.
+
+    The first scores come after ``FIRST_SECONDS``, since noise must have been heard.
+    """
+    bands = _Bands(sample_rate)
+    most = round(2 * CHUNK_SECONDS / HOP_SECONDS)
+    first = round(FIRST_SECONDS / HOP_SECONDS)
+    context = np.empty((0, bands.count), np.float32)
+    waiting = context
+    for powers in bands.powers(blocks):
+        waiting = np.concatenate([waiting, powers])
+        context = np.concatenate([context, powers])[-most:]
+        if len(context) >= first:
+            yield bands.scores(waiting, context)
+            waiting = waiting[:0]
+    if len(waiting):
+        yield bands.scores(waiting, context)
 
 
 class _Bands:

@@ -73,6 +73,7 @@ def test_json_says_the_same(command: Run) -> None:
         "audio files",
         "player",
         "extra plot",
+        "extra mic",
         "extra test",
     }
     assert all(set(row) == {"value", "good", "advice"} for row in found.values())

@@ -21,6 +21,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 COMMANDS = {
     "transcribe": [],
+    "listen": [],
     "prepare": [],
     "check-data": [],
     "train-vits": [],

@@ -1,7 +1,7 @@
 """One thing to verify about a kernel: what it gives, what it should give, what rivals.
 
-Each kernel's module offers ``verification_cases()``; ``verify.py`` runs them on a Mac,
-the tests run them through the emulator.
+``verification_cases()`` in a kernel's module of cases makes all of them; ``verify.py``
+runs them on a Mac, and elsewhere those that are small enough to be emulated.
 """
 
 from __future__ import annotations
@@ -12,26 +12,25 @@ from typing import Literal
 
 import mlx.core as mx
 
-from mlx_speech.metal_kernels.select import difference
-
 Call = Callable[[], Sequence[mx.array]]
 
 
 @dataclass(frozen=True)
 class KernelCase:
-    """A small computation by a kernel.
+    """A computation by a kernel.
 
     Attributes:
         kernel: name of the kernel's file.
         variant: what its text is compiled for, for example "float16 norm".
         sizes: of this case, in words.
         part: whether values or gradients are compared.
-        tolerance: see ``select.difference``.
+        tolerance: the largest ``select.relative_error`` allowed.
         found: computes by the kernel; MLX has not evaluated the arrays yet.
-        expected: computes the same by MLX operations, in float32 on the CPU where the
-            kernel computes in less.
-        rivals: by name, how MLX computes the same quickest, on the same arrays; empty
-            for cases that are not timed.
+        expected: the same by MLX operations, in float32 on the CPU where the kernel
+            computes in less.
+        rivals: by name, the ways of MLX to compute the same or its main part, on the
+            same arrays. Cases that have rivals are timed, have the sizes of real
+            models, and are too large to be emulated.
     """
 
     kernel: str
@@ -43,10 +42,7 @@ class KernelCase:
     expected: Call
     rivals: Mapping[str, Call] = field(default_factory=dict)
 
-    def problem(self) -> str:
-        """What differs, "" if nothing does.
-
-        Raises:
-            RuntimeError, ValueError: the kernel does not compile, fit or run.
-        """
-        return difference(self.found(), self.expected(), self.tolerance)
+    @property
+    def name(self) -> str:
+        """Kernel, variant, sizes and part in one line."""
+        return f"{self.kernel} ({self.variant}), {self.part}, {self.sizes}"

@@ -11,12 +11,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_speech.metal_kernels.fused_qkv_reference import (
-    HeadArrays,
-    Projection,
-    dtype_name,
-)
-from mlx_speech.metal_kernels.launch import digest
+from mlx_speech.metal_kernels.fused_qkv_reference import HeadArrays, Projection
+from mlx_speech.metal_kernels.launch import digest, dtype_name
 from mlx_speech.metal_kernels.text import KernelText, load_text
 
 DECODE = "fused_qkv_decode"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from mlx_speech.errors import SpeechError
+from mlx_speech.metal_kernels.launch import dtype_name
 
 HeadArrays = tuple[mx.array, mx.array, mx.array]
 
@@ -165,8 +166,3 @@ def split_heads(x_blc: mx.array, n_heads: int) -> mx.array:
     """[batch, length, channels] to [batch, heads, length, head channels]."""
     batch, length, channels = x_blc.shape
     return x_blc.reshape(batch, length, n_heads, channels // n_heads).swapaxes(1, 2)
-
-
-def dtype_name(dtype: mx.Dtype) -> str:
-    """MLX's name of a dtype, without that of its module."""
-    return str(dtype).removeprefix("mlx.core.")

@@ -174,6 +174,22 @@ def fixed_choices(path: Path, resume: bool) -> Iterator[RunChoices]:
         _answers.clear()
 
 
+def relative_error(found: Sequence[mx.array], expected: Sequence[mx.array]) -> float:
+    """The largest difference of two results, relative to the largest expected value.
+
+    Args:
+        found, expected: arrays to compare in pairs, of the same shapes.
+
+    Returns:
+        NaN when a result holds one.
+    """
+    left, right = ([_as_double(a) for a in arrays] for arrays in (found, expected))
+    # NumPy's largest value of several is NaN when one of them is; Python's may not be.
+    scale = np.max([np.abs(a).max(initial=0) for a in right]) or 1.0
+    gaps = [np.abs(a - b).max(initial=0) for a, b in zip(left, right, strict=True)]
+    return float(np.max(gaps) / scale)
+
+
 def difference(
     found: Sequence[mx.array], expected: Sequence[mx.array], tolerance: float
 ) -> str:
@@ -181,20 +197,15 @@ def difference(
 
     Args:
         found, expected: arrays to compare in pairs.
-        tolerance: the largest difference allowed, relative to the largest value of
-            all that is expected.
+        tolerance: the largest ``relative_error`` allowed.
     """
     if [a.shape for a in found] != [a.shape for a in expected]:
         shapes = [list(a.shape) for a in found], [list(a.shape) for a in expected]
         return f"the shapes are {shapes[0]}, not {shapes[1]}"
-    left, right = ([_as_double(a) for a in arrays] for arrays in (found, expected))
-    # NumPy's largest value of several is NaN when one of them is; Python's may not be.
-    scale = np.max([np.abs(a).max(initial=0) for a in right]) or 1.0
-    gaps = [np.abs(a - b).max(initial=0) for a, b in zip(left, right, strict=True)]
-    largest = np.max(gaps)
-    if largest <= tolerance * scale:
+    error = relative_error(found, expected)
+    if error <= tolerance:
         return ""
-    return f"the results differ by {largest / scale:.1e}, more than {tolerance:.1e}"
+    return f"the results differ by {error:.1e}, more than {tolerance:.1e}"
 
 
 def time_both(

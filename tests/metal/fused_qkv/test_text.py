@@ -22,8 +22,8 @@ from mlx_speech.metal_kernels.fused_qkv_launch import (
     kernel_text,
     launch,
 )
-from mlx_speech.metal_kernels.fused_qkv_reference import dtype_name
 from mlx_speech.metal_kernels.fused_qkv_samples import draw_input, draw_projection
+from mlx_speech.metal_kernels.launch import dtype_name
 from mlx_speech.metal_kernels.text import KernelText
 
 KERNELS = (DECODE, DECODE_4BIT, PREFILL)

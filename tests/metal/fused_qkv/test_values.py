@@ -19,7 +19,6 @@ from mlx_speech.metal_kernels.fused_qkv_launch import (
 )
 from mlx_speech.metal_kernels.fused_qkv_reference import (
     Projection,
-    dtype_name,
     fused_qkv_reference,
 )
 from mlx_speech.metal_kernels.fused_qkv_samples import (
@@ -27,6 +26,7 @@ from mlx_speech.metal_kernels.fused_qkv_samples import (
     draw_projection,
     in_float32,
 )
+from mlx_speech.metal_kernels.launch import dtype_name
 
 TOLERANCES = {mx.float32: 5e-7, mx.float16: 1e-3, mx.bfloat16: 5e-3}
 # Kernel: [(batch, length), channels, heads, head channels, group size]; the smallest

@@ -50,7 +50,7 @@ def bench_routing(
     case = routing_case(
         recordings(train_audio, rate),
         held_out_sounds(eval_audio, rate),
-        DistillSettings(steps=steps),
+        DistillSettings(steps=steps, gate_steps=max(steps // 2, 1)),
     )
     rows = []
     with counting("measuring") as advance:

@@ -22,6 +22,7 @@ from mlx_speech.cli import (
     train_whisper,
     training_command,
     transcribe,
+    verify_kernels,
 )
 from mlx_speech.cli.console import print_error
 from mlx_speech.cli.grouped_options import SwitchCommand
@@ -111,6 +112,9 @@ app.add_typer(
     name="bench",
     help="Measure this machine or a voice.",
     epilog=bench.EXAMPLES,
+)
+app.command("verify-kernels", epilog=verify_kernels.EXAMPLES)(
+    verify_kernels.verify_kernels
 )
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 

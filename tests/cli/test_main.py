@@ -28,6 +28,7 @@ COMMANDS = {
     "train-whisper": [],
     "speak": [],
     "convert": [],
+    "verify-kernels": [],
     "doctor": [],
     "fft": ["train", "quantize", "eval", "export"],
     "bench": ["conv", "train", "voice", "fft"],

@@ -23,7 +23,6 @@ from mlx_speech.whisper.decoding_options import DecodingResult
 from mlx_speech.whisper.fallback import (
     decode_with_fallback,
     first_language,
-    take_windows,
 )
 from mlx_speech.whisper.hallucinations import WindowPlace
 from mlx_speech.whisper.lanes import Lane, fixed_lanes
@@ -54,6 +53,7 @@ def transcribe_in_batches(
     sampler: Sampler = mx.random.categorical,
     listener: Listener | None = None,
     rfft: Transform = real_fft,
+    draft: Whisper | None = None,
 ) -> Transcription:
     """Transcribe a recording.
 
@@ -74,9 +74,9 @@ def transcribe_in_batches(
         if not batch:
             break
         log_mels = mx.concatenate([lane.log_mel(mel) for lane in batch])
-        windows = encode_windows(model, log_mels.astype(model.dtype))
+        windows = encode_windows(model, log_mels.astype(model.dtype), draft)
         if language is None:
-            language = first_language(model, take_windows(windows, [0]), tokenizer)
+            language = first_language(model, windows.take([0]), tokenizer)
         results = decode_with_fallback(
             model,
             windows,
@@ -87,7 +87,7 @@ def transcribe_in_batches(
             sampler,
         )
         for row, (open_lane, result) in enumerate(zip(batch, results, strict=True)):
-            open_lane.read(result, take_windows(windows, [row]))
+            open_lane.read(result, windows.take([row]))
         while waiting:
             for found, done in waiting[0].tell():
                 numbered = [

@@ -27,6 +27,7 @@ from mlx_speech.whisper.logit_rules import LogitRules, log_sum_exp
 from mlx_speech.whisper.model import CrossKeyValues, Whisper
 from mlx_speech.whisper.prompts import initial_tokens, suppressed_tokens
 from mlx_speech.whisper.sampling import Sampler, sample_tokens
+from mlx_speech.whisper.speculative import Speculation, speculate
 from mlx_speech.whisper.token_decoder import Candidate, TokenDecoder
 from mlx_speech.whisper.tokenizer import Tokenizer
 from mlx_speech.whisper.vocabulary import openai_vocabulary, read_vocabulary
@@ -36,16 +37,40 @@ SECONDS_PER_TIMESTAMP = 0.02
 
 
 @dataclass(frozen=True)
+class DraftWindows:
+    """What a draft, which guesses ahead of the model, reads of the same windows.
+
+    Args:
+        model: the draft.
+        cross: the keys and values that its decoder reads.
+    """
+
+    model: Whisper
+    cross: CrossKeyValues
+
+
+@dataclass(frozen=True)
 class EncodedWindows:
     """Windows that went through the encoder.
 
     Args:
         features: [windows, positions, channels].
         cross: the keys and values that the decoder reads.
+        draft: those of a draft, where there is one.
     """
 
     features: mx.array
     cross: CrossKeyValues
+    draft: DraftWindows | None = None
+
+    def take(self, indices: Sequence[int]) -> EncodedWindows:
+        """Some of the windows, in the order of ``indices``."""
+        rows = mx.array(list(indices))
+        features, cross = self.features[rows], _take(self.cross, rows)
+        if self.draft is None:
+            return EncodedWindows(features, cross)
+        draft = DraftWindows(self.draft.model, _take(self.draft.cross, rows))
+        return EncodedWindows(features, cross, draft)
 
 
 def tokenizer_of(model: Whisper) -> Tokenizer:
@@ -65,7 +90,9 @@ def tokenizer_of(model: Whisper) -> Tokenizer:
     return Tokenizer(own or openai_vocabulary(model.config.n_vocab))
 
 
-def encode_windows(model: Whisper, audio: mx.array | EncodedWindows) -> EncodedWindows:
+def encode_windows(
+    model: Whisper, audio: mx.array | EncodedWindows, draft: Whisper | None = None
+) -> EncodedWindows:
     """Encode windows, unless that has been done.
 
     Args:
@@ -73,6 +100,11 @@ def encode_windows(model: Whisper, audio: mx.array | EncodedWindows) -> EncodedW
         audio: log-mel [windows, frames, n_mels], features [windows, positions,
             channels], either of them without the first axis for one window, or what
             this function returned.
+        draft: guesses ahead when the windows are decoded greedily;
+            :func:`mlx_speech.whisper.speculative.use_as_draft` prepares it.
+
+    Raises:
+        SpeechError: features, for a draft that has an encoder of its own.
     """
     if isinstance(audio, EncodedWindows):
         return audio
@@ -81,7 +113,20 @@ def encode_windows(model: Whisper, audio: mx.array | EncodedWindows) -> EncodedW
     config = model.config
     encoded = audio.shape[1:] == (config.n_audio_ctx, config.n_audio_state)
     features = audio if encoded else model.encode(audio)
-    return EncodedWindows(features, model.cross_key_values(features))
+    cross = model.cross_key_values(features)
+    if draft is None:
+        return EncodedWindows(features, cross)
+    if draft.encoder is model.encoder:
+        theirs = features
+    elif encoded:
+        raise SpeechError(
+            "a draft with an encoder of its own cannot read the model's features",
+            "give the spectrogram, or a draft that shares the model's encoder",
+        )
+    else:
+        theirs = draft.encode(audio)
+    guesser = DraftWindows(draft, draft.cross_key_values(theirs))
+    return EncodedWindows(features, cross, guesser)
 
 
 def detect_language(
@@ -146,6 +191,12 @@ def decode(
     tokenizer = tokenizer or tokenizer_of(model)
     windows = encode_windows(model, audio)
     count = windows.features.shape[0]
+    greedy = options.temperature == 0 and options.beam_size is None
+    if windows.draft is not None and greedy and count > 1:
+        # Windows would accept different numbers of guesses.
+        alone = (windows.take([index]) for index in range(count))
+        common: dict[str, Any] = {"tokenizer": tokenizer, "sampler": sampler}
+        return [decode(model, each, options, **common)[0] for each in alone]
     languages, probabilities = _languages(model, windows, options, tokenizer)
     if options.task == LANGUAGE_TASK:
         return [
@@ -176,21 +227,24 @@ def decode(
         else None,
     )
     sot_index = prompts[0].index(tokenizer.special.sot)
-    decoder = TokenDecoder(
-        model,
-        windows.cross,
-        prompts,
-        sot_index,
-        options.beam_size or options.best_of or 1,
-        # The last token that is sampled is not fed again: it may be one too many.
-        min(sample_len, n_ctx + 1 - length),
-    )
+    group = options.beam_size or options.best_of or 1
+    # The last token that is sampled is not fed again: it may be one too many.
+    limit = min(sample_len, n_ctx + 1 - length)
+    decoder = TokenDecoder(model, windows.cross, prompts, sot_index, group, limit)
     silence = mx.exp(
         decoder.sot_logits[:, tokenizer.special.no_speech]
         - log_sum_exp(decoder.sot_logits)
     )
+    guessed = Speculation(Candidate((), 0.0), 0, 0)
     if options.beam_size is not None:
         found = search_beams(decoder, rules, options.patience or 1.0)
+    elif windows.draft is not None and greedy:
+        drafting = windows.draft
+        guesser = TokenDecoder(
+            drafting.model, drafting.cross, prompts, sot_index, 1, limit
+        )
+        guessed = speculate(decoder, guesser, rules)
+        found = [[guessed.candidate]]
     else:
         found = sample_tokens(decoder, rules, options.temperature, sampler)
     results = []
@@ -208,6 +262,8 @@ def decode(
                 no_speech_prob=no_speech_prob,
                 temperature=options.temperature,
                 compression_ratio=compression_ratio(text),
+                drafted=guessed.drafted,
+                accepted=guessed.accepted,
             )
         )
     return results
@@ -245,3 +301,7 @@ def _languages(
         detected = detect_language(model, windows, tokenizer)
         return [max(row, key=row.__getitem__) for row in detected], list(detected)
     return [given or "en"] * count, [None] * count
+
+
+def _take(cross: CrossKeyValues, rows: mx.array) -> CrossKeyValues:
+    return [(keys[rows], values[rows]) for keys, values in cross]

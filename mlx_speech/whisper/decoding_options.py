@@ -109,6 +109,7 @@ class DecodingResult:
         no_speech_prob: that nothing is said in the window.
         temperature: that the tokens were decoded at.
         compression_ratio: of the text; high for one that repeats itself.
+        drafted, accepted: tokens that a draft guessed, and how many of them were right.
     """
 
     audio_features: mx.array
@@ -120,3 +121,5 @@ class DecodingResult:
     no_speech_prob: float = float("nan")
     temperature: float = float("nan")
     compression_ratio: float = float("nan")
+    drafted: int = 0
+    accepted: int = 0

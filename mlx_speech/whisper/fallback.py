@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import mlx.core as mx
-from mlx.utils import tree_map
 
 from mlx_speech.whisper.decoding import EncodedWindows, decode, detect_language
 from mlx_speech.whisper.decoding_options import DecodingResult
@@ -48,7 +47,7 @@ def decode_with_fallback(
     for temperature in options.temperatures:
         found = decode(
             model,
-            windows if len(pending) == count else take_windows(windows, pending),
+            windows if len(pending) == count else windows.take(pending),
             options.decoding(temperature, language, prompt),
             tokenizer=tokenizer,
             sampler=sampler,
@@ -58,14 +57,6 @@ def decode_with_fallback(
         if not pending:
             break
     return [results[index] for index in range(count)]
-
-
-def take_windows(windows: EncodedWindows, indices: Sequence[int]) -> EncodedWindows:
-    """Some of the windows, in the order of ``indices``."""
-    rows = mx.array(list(indices))
-    return EncodedWindows(
-        windows.features[rows], tree_map(lambda array: array[rows], windows.cross)
-    )
 
 
 def first_language(model: Whisper, window: EncodedWindows, tokenizer: Tokenizer) -> str:

@@ -65,6 +65,15 @@ class RowHistory:
             self.latest_time[rows],
         )
 
+    @classmethod
+    def joined(cls, histories: Sequence[RowHistory]) -> RowHistory:
+        """All rows of several histories, one after the other."""
+        return cls(
+            mx.concatenate([each.last_is_time for each in histories]),
+            mx.concatenate([each.one_before_is_time for each in histories]),
+            mx.concatenate([each.latest_time for each in histories]),
+        )
+
 
 class LogitRules:
     """Masks logits [rows, vocab]; forbidden tokens become -inf.

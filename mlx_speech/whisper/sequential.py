@@ -35,6 +35,7 @@ def transcribe_sequentially(
     sampler: Sampler = mx.random.categorical,
     listener: Listener | None = None,
     rfft: Transform = real_fft,
+    draft: Whisper | None = None,
 ) -> Transcription:
     """Transcribe a recording as openai-whisper does.
 
@@ -43,7 +44,7 @@ def transcribe_sequentially(
     """
     mel = MelWindows(samples, model.config, rfft)
     clips = options.clips(mel.frames, FRAMES_PER_SECOND)
-    encoder = _Encoder(model, mel)
+    encoder = _Encoder(model, mel, draft)
     if options.language is not None:
         language = language_code(options.language)
     else:
@@ -80,13 +81,17 @@ def transcribe_sequentially(
 class _Encoder:
     """Encodes windows of a recording; remembers the last one."""
 
-    def __init__(self, model: Whisper, mel: MelWindows) -> None:
+    def __init__(self, model: Whisper, mel: MelWindows, draft: Whisper | None) -> None:
         self._model = model
         self._mel = mel
+        self._draft = draft
         self._last: tuple[tuple[int, int], EncodedWindows] | None = None
 
     def window(self, start: int, frames: int) -> EncodedWindows:
         if self._last is None or self._last[0] != (start, frames):
             mel = self._mel.window(start, frames).astype(self._model.dtype)
-            self._last = ((start, frames), encode_windows(self._model, mel))
+            self._last = (
+                (start, frames),
+                encode_windows(self._model, mel, self._draft),
+            )
         return self._last[1]

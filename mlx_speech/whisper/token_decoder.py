@@ -74,7 +74,15 @@ class TokenDecoder:
 
     def step(self, tokens: mx.array) -> mx.array:
         """Add a token to each row; give the logits [rows, vocab] of the next."""
-        return self._model.decode(tokens[:, None], self._cross, self._cache)[:, 0]
+        return self.read(tokens[:, None])[:, 0]
+
+    def read(self, tokens: mx.array) -> mx.array:
+        """Add tokens [rows, n]; give the logits [rows, n, vocab] after each."""
+        return self._model.decode(tokens, self._cross, self._cache)
+
+    def forget(self, count: int) -> None:
+        """Take the last ``count`` tokens of each row back."""
+        self._cache.trim(self._cache.length - count)
 
     def reorder(self, rows: mx.array) -> None:
         """Go on from these rows, in this order."""

@@ -19,6 +19,7 @@ from mlx_speech.whisper.model import Whisper
 from mlx_speech.whisper.packing import SpeechFinder
 from mlx_speech.whisper.sampling import Sampler
 from mlx_speech.whisper.sequential import transcribe_sequentially
+from mlx_speech.whisper.speculative import use_as_draft
 from mlx_speech.whisper.tokenizer import Tokenizer
 from mlx_speech.whisper.transcription_options import TranscriptionOptions
 from mlx_speech.whisper.window_reader import Listener
@@ -40,6 +41,7 @@ def transcribe(
     sampler: Sampler = mx.random.categorical,
     listener: Listener | None = None,
     rfft: Transform = real_fft,
+    draft: Whisper | None = None,
 ) -> Transcription:
     """Transcribe a recording.
 
@@ -61,18 +63,23 @@ def transcribe(
         listener: is told segments in order, as soon as they are known, and the seconds
             of the recording that are done.
         rfft: the transform of the spectrogram's frames, in place of MLX's own.
+        draft: a smaller model that guesses ahead where tokens are taken greedily; the
+            tokens are the same. Windows are decoded one at a time then.
 
     Returns:
         The transcription. The language is "en" when none is given and nobody speaks.
 
     Raises:
         SpeechError: samples that are no sound, or options that contradict each other
-            or do not fit the model.
+            or do not fit the model; a draft that does not fit.
     """
     options = options or TranscriptionOptions()
     tokenizer = tokenizer or tokenizer_of(model)
     if batch_size < 1:
         raise SpeechError(f"batch_size is {batch_size}", "give 1 or more")
+    if draft is not None:
+        use_as_draft(model, draft)
+        batch_size = 1
     if exact:
         return transcribe_sequentially(
             model,
@@ -82,6 +89,7 @@ def transcribe(
             sampler=sampler,
             listener=listener,
             rfft=rfft,
+            draft=draft,
         )
     return transcribe_in_batches(
         model,
@@ -93,4 +101,5 @@ def transcribe(
         sampler=sampler,
         listener=listener,
         rfft=rfft,
+        draft=draft,
     )

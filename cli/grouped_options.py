@@ -7,6 +7,7 @@ command decorated with ``grouped`` takes such dataclasses as parameters instead.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
@@ -107,3 +108,19 @@ def number_or_none(text: Any) -> float | None:
         ValueError: neither.
     """
     return None if str(text).lower() in ("none", "") else float(text)
+
+
+def size_in_bytes(text: Any) -> int:
+    """A size such as ``800MB``, ``6 GB``, ``1.5g``; a number alone is of gigabytes.
+
+    Raises:
+        ValueError: something else, or nothing at all of it.
+    """
+    found = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?)i?b?\s*", str(text).lower())
+    if found is None:
+        raise ValueError(f"{text!r} is no size like 6GB")
+    number, unit = found.groups()
+    size = int(float(number) * 1000 ** ("kmgt".index(unit or "g") + 1))
+    if size < 1:
+        raise ValueError(f"{text!r} is no memory at all")
+    return size

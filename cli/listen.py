@@ -34,6 +34,9 @@ Examples:
 Each utterance is written down when a pause has ended it. Ctrl-C ends; what was said is
 then in the file.
 """
+# What was cut out of a stream is heard as a whole.
+WHOLE = {"find_speech": None, "batch_size": 1}
+DEFAULTS = {"task": "transcribe", "initial_prompt": None, **WHOLE}
 
 
 @grouped
@@ -82,7 +85,7 @@ def listen(
         _print_devices()
         return
     from mlx_speech.audio.utterances import UtteranceOptions
-    from mlx_speech.cli.listeners import open_listener
+    from mlx_speech.cli.listeners import fitting, open_listener
     from mlx_speech.models import LISTENING_RATE
 
     cut = UtteranceOptions(pause=pause, longest=max_seconds)
@@ -90,17 +93,13 @@ def listen(
     if output is not None:
         _check_output(output)
     model = open_listener(listening, quiet)
-    captions = Captions(
-        model,
-        {
-            "language": language,
-            "task": task.value,
-            "initial_prompt": initial_prompt,
-            "find_speech": None,
-            "batch_size": 1,
-        },
-        output,
-    )
+    options = {
+        "language": language,
+        "task": task.value,
+        "initial_prompt": initial_prompt,
+        **WHOLE,
+    }
+    captions = Captions(model, fitting(model, options, DEFAULTS), output)
     with open_source(input_file, device, LISTENING_RATE) as blocks:
         if not quiet:
             print_note("listening; Ctrl-C ends")
@@ -144,7 +143,7 @@ class Captions:
         self.options = options
         self.output = output
         self.segments: list[Segment] = []
-        self.language = options["language"] or "en"
+        self.language = options.get("language") or "en"
         self.seconds = 0.0
 
     def add(self, utterance: Utterance, sample_rate: int) -> list[Segment]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_speech.cli.console import Bar, print_note
 from mlx_speech.cli.listening_flags import ModelFlags
+from mlx_speech.errors import SpeechError
 
 if TYPE_CHECKING:
     from mlx_speech.hub.download import Download
@@ -24,9 +26,14 @@ def open_listener(flags: ModelFlags, quiet: bool) -> Any:
     """
     import mlx.core as mx
 
+    from mlx_speech import backend
     from mlx_speech.models import load_listener
 
     folder = find_folder(flags, quiet)
+    if flags.memory_limit is not None:
+        backend.limit_memory(flags.memory_limit)
+    if flags.threads is not None and not backend.use_threads(flags.threads):
+        print_note("note: --threads has no effect: OpenBLAS computes nothing here")
     dtype = {None: None, True: mx.float16, False: mx.float32}[flags.fp16]
     return load_listener(folder, dtype=dtype)
 
@@ -53,3 +60,33 @@ def find_folder(flags: ModelFlags, quiet: bool) -> Path:
             cache=flags.model_dir,
             on_download=show,
         )
+
+
+def fitting(
+    model: Any, options: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options that a model's family knows.
+
+    Args:
+        model: that listens.
+        options: of ``mlx_speech.transcribe``, as Whisper has them.
+        defaults: what they are when the user asks for nothing.
+
+    Raises:
+        SpeechError: one was asked for that the family does not know.
+    """
+    from mlx_speech.models import listening_options
+
+    known = listening_options(model)
+    fit = {name: value for name, value in options.items() if name in known}
+    for name, value in options.items():
+        if name not in known and value != defaults.get(name):
+            flag = {"find_speech": "no-vad"}.get(name, name).replace("_", "-")
+            raise SpeechError(
+                f"--{flag} means nothing to {type(model).__name__}",
+                "leave it out, or take a Whisper model",
+            )
+    # One temperature is all that a family takes which does not decode again.
+    if "compression_ratio_threshold" not in known and "temperature" in fit:
+        fit["temperature"] = fit["temperature"][0]
+    return fit

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mlx_speech.cli.grouped_options import number_or_none
+from mlx_speech.cli.grouped_options import number_or_none, size_in_bytes
 from mlx_speech.errors import SpeechError
 
 _MODEL = "Model"
@@ -71,6 +71,24 @@ class ModelFlags:
             help="Compute in half precision, or in single [default: on a GPU as the "
             "file is, on a CPU single].",
             show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    memory_limit: Annotated[
+        int | None,
+        typer.Option(
+            parser=size_in_bytes,
+            metavar="SIZE",
+            help="Keep MLX's memory near this, 800MB or 6GB [default: MLX's own].",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of matrix products on a CPU under Linux [default: "
+            "OPENBLAS_NUM_THREADS, or 1].",
             rich_help_panel=_MODEL,
         ),
     ] = None

@@ -187,18 +187,15 @@ class _Run:
 
 def _listener(model: Any, language: str | None) -> Listener:
     """How the model hears a piece: once, since a second guess makes a bad label."""
+    from mlx_speech.cli.listeners import fitting
     from mlx_speech.corpus.pieces import Heard
     from mlx_speech.models import transcribe
 
+    whole = {"temperature": (0.0,), "find_speech": None, "batch_size": 1}
+    options = fitting(model, {"language": language, **whole}, whole)
+
     def listen(samples: np.ndarray) -> Heard:
-        result = transcribe(
-            samples,
-            model,
-            language=language,
-            temperature=0.0,
-            find_speech=None,
-            batch_size=1,
-        )
+        result = transcribe(samples, model, **options)
         spoken = [each for each in result.segments if each.text.strip()]
         confidence = min((math.exp(each.avg_logprob) for each in spoken), default=0.0)
         repeats = any(each.compression_ratio > REPETITIVE for each in spoken)

@@ -104,9 +104,11 @@ def transcribe(
     for given, problem in found.problems:
         run.failed(given, problem)
     if todo:
-        from mlx_speech.cli.listeners import open_listener
+        from mlx_speech.cli.listeners import fitting, open_listener
 
         run.model = open_listener(listening, quiet)
+        defaults = DecodingFlags().options() | SubtitleFlags().options()
+        run.options = fitting(run.model, options, defaults)
         run.go_through(todo)
     run.finish()
 
@@ -193,7 +195,7 @@ class _Run:
         self.taken_seconds += time.perf_counter() - began
         if not result.text.strip():
             self.screen.note(f"note: nothing is said in `{recording.title}`")
-        elif self.options["language"] is None:
+        elif self.options.get("language") is None:
             self.screen.detail(f"the language is {result.language}")
 
     def _put(self, recording: Recording, name: str, result: Transcription) -> None:

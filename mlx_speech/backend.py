@@ -91,6 +91,22 @@ def _load_openblas() -> BlasState:
     )
 
 
+def use_threads(count: int) -> bool:
+    """Let matrix products run on so many threads, whatever the variable says.
+
+    Returns:
+        Whether that has an effect: OpenBLAS computes them.
+    """
+    library = prepare().library
+    if not library:
+        return False
+    setter = getattr(ctypes.CDLL(library), "openblas_set_num_threads", None)
+    if setter is None:
+        return False
+    setter(count)
+    return True
+
+
 def on_metal() -> bool:
     """True when MLX's default device is an Apple GPU."""
     import mlx.core as mx

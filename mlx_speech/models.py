@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from importlib import import_module
 from importlib.resources import files
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,13 +174,26 @@ def transcribe(
     samples, _ = load(source, LISTENING_RATE)
     if isinstance(model, str | Path):
         model = load_listener(find_listener(model))
-    # A model's class stands in the package of its family.
-    module = import_module(LISTENERS[type(model).__module__.split(".")[1]])
+    module = _listening_module(model)
     names = {field.name for field in fields(module.TranscriptionOptions)}
     wanted = module.TranscriptionOptions(
         **{name: options.pop(name) for name in names & set(options)}
     )
     return module.transcribe(model, samples, wanted, **options)
+
+
+def listening_options(model: Any) -> set[str]:
+    """Names of the options that :func:`transcribe` takes with a loaded model."""
+    module = _listening_module(model)
+    parameters = signature(module.transcribe).parameters.values()
+    return {field.name for field in fields(module.TranscriptionOptions)} | {
+        each.name for each in parameters if each.kind is each.KEYWORD_ONLY
+    }
+
+
+def _listening_module(model: Any) -> Any:
+    # A model's class stands in the package of its family.
+    return import_module(LISTENERS[type(model).__module__.split(".")[1]])
 
 
 def model_family(path: str | Path) -> str:

@@ -5,6 +5,12 @@ The guide is README.md in this folder.
 
 from __future__ import annotations
 
+from mlx_speech.metal_kernels.emulate.cuda_twin import (
+    CudaResources,
+    CudaText,
+    compile_cuda,
+    cuda_text,
+)
 from mlx_speech.metal_kernels.emulate.dropin import Launch, Launches, dropin
 from mlx_speech.metal_kernels.emulate.faults import Finding, KernelFault
 from mlx_speech.metal_kernels.emulate.generate import GeneratedText, generate
@@ -23,6 +29,8 @@ from mlx_speech.metal_kernels.emulate.typecheck import check_text
 
 __all__ = [
     "KINDS",
+    "CudaResources",
+    "CudaText",
     "Finding",
     "GeneratedText",
     "KernelFault",
@@ -34,6 +42,8 @@ __all__ = [
     "Program",
     "Verdict",
     "check_text",
+    "compile_cuda",
+    "cuda_text",
     "dropin",
     "gaps",
     "generate",

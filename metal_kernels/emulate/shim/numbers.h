@@ -10,6 +10,8 @@
 
 #define EMU_INLINE inline __attribute__((always_inline))
 
+namespace emu_std = std;
+
 typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;

@@ -3,7 +3,10 @@
 
 #include "numbers.h"
 
+// The CUDA twin has its own: the rest of this file serves both.
+#ifndef EMU_EACH
 #define EMU_EACH(i, n) _Pragma("GCC unroll 4") for (int i = 0; i < (n); i++)
+#endif
 
 namespace metal {
 
@@ -52,12 +55,12 @@ struct emu_swizzle {
   EMU_INLINE vec(S value) {                                                         \
     EMU_EACH(i, N) data[i] = (T)value;                                              \
   }                                                                                 \
-  template <class U, std::enable_if_t<!std::is_same<U, T>::value, int> = 0>         \
+  template <class U, emu_std::enable_if_t<!emu_std::is_same<U, T>::value, int> = 0>         \
   EMU_INLINE explicit vec(const vec<U, N>& other) {                                 \
     EMU_EACH(i, N) data[i] = (T)other.data[i];                                      \
   }                                                                                 \
   template <class U, int M, int... I,                                               \
-            std::enable_if_t<sizeof...(I) == N && !std::is_same<U, T>::value, int> = 0> \
+            emu_std::enable_if_t<sizeof...(I) == N && !emu_std::is_same<U, T>::value, int> = 0> \
   EMU_INLINE explicit vec(const emu_swizzle<U, M, I...>& other)                     \
       : vec((vec<U, N>)other) {}                                                    \
   EMU_INLINE T& operator[](int i) { return data[i]; }                               \
@@ -158,17 +161,17 @@ using emu_vector_of = typename emu_vector<A>::type;
 template <class A>
 using emu_element = typename emu_vector<A>::element;
 template <class A>
-using emu_if_vector = std::enable_if_t<emu_vector<A>::is, int>;
+using emu_if_vector = emu_std::enable_if_t<emu_vector<A>::is, int>;
 template <class A>
-using emu_if_float_vector = std::enable_if_t<emu_is_float<emu_element<A>>, int>;
+using emu_if_float_vector = emu_std::enable_if_t<emu_is_float<emu_element<A>>, int>;
 template <class A, class B>
-using emu_if_alike = std::enable_if_t<
-    std::is_same<emu_vector_of<A>, emu_vector_of<B>>::value, int>;
+using emu_if_alike = emu_std::enable_if_t<
+    emu_std::is_same<emu_vector_of<A>, emu_vector_of<B>>::value, int>;
 // A scalar joins a vector of its own type; an integer joins any.
 template <class A, class S>
-using emu_if_joins = std::enable_if_t<
-    emu_vector<A>::is && (std::is_same<emu_element<A>, S>::value ||
-                          std::is_integral<S>::value), int>;
+using emu_if_joins = emu_std::enable_if_t<
+    emu_vector<A>::is && (emu_std::is_same<emu_element<A>, S>::value ||
+                          emu_std::is_integral<S>::value), int>;
 
 #define EMU_OPERATOR(op)                                                           \
   template <class A, class B, emu_if_alike<A, B> = 0>                              \

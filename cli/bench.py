@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlx_speech.cli import bench_routing, bench_voxtral
+from mlx_speech.cli import bench_front_end, bench_routing, bench_voxtral
 from mlx_speech.cli.console import counting, print_note, print_rows
 from mlx_speech.cli.options import VOICE
 from mlx_speech.errors import SpeechError
@@ -36,6 +36,9 @@ Examples:
 
 app = typer.Typer(no_args_is_help=True)
 app.command("routing", epilog=bench_routing.EXAMPLE)(bench_routing.bench_routing)
+app.command("front-end", epilog=bench_front_end.EXAMPLE)(
+    bench_front_end.bench_front_end
+)
 app.command("voxtral", epilog=bench_voxtral.EXAMPLE)(bench_voxtral.bench_voxtral)
 
 

@@ -112,7 +112,8 @@ def print_routing(rows: Sequence[RoutingRow]) -> None:
         ]
         for name in (SPEECH, NOISE):
             errors = row.errors[name]
-            cells.append(f"{errors.mel_db:.2f} ({errors.mel_db_99:.1f})")
+            rare = f" ({errors.mel_db_99:.1f})" if name == SPEECH else ""
+            cells.append(f"{errors.mel_db:.2f}{rare}")
             cells.append(f"{errors.spectrum:.3f}")
         cells.append("" if row.bound is None else f"{row.bound:.3f}")
         if compared:

@@ -89,7 +89,7 @@ def save_routing_plot(path: str | Path, rows: Sequence[RoutingRow]) -> None:
         axis.set_xlim(left=0)
         _plain_numbers(axis)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel(f"log-mel error, dB (at most {LEAST_DB}: none)")
+    axes[0].set_ylabel(f"log-mel error, dB; none is drawn at {LEAST_DB}")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     save_figure(path, figure)

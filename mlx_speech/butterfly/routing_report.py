@@ -192,7 +192,7 @@ def baseline_jobs(
     def even_bins() -> RoutingRow:
         student = EvenBinsMel(spec)
         fit_student(student, data, settings)
-        return row("even bins, learned bands", student)
+        return row("even bins and learned bands", student)
 
     def untrained() -> RoutingRow:
         return student_row(
@@ -230,8 +230,8 @@ def verdict(rows: Sequence[RoutingRow]) -> str:
         cheapest = min(baselines, key=lambda each: each.cost.total)
         return (
             "Routing is worth using: never, here. With an exact FFT a frame takes "
-            f"{exact.cost.total} operations and loses nothing; {cheapest.what} take "
-            f"{cheapest.cost.total} and lose {cheapest.errors[SPEECH].mel_db:.2f} dB; "
+            f"{exact.cost.total} operations and loses nothing; by {cheapest.what} it takes "
+            f"{cheapest.cost.total} and loses {cheapest.errors[SPEECH].mel_db:.2f} dB; "
             "for every routed student, one of these takes less and loses less."
         )
     best = min(useful, key=lambda each: each.errors[SPEECH].mel_db)

@@ -183,7 +183,7 @@ def test_baselines_stand_in_every_report(
     for what in ("exact real FFT", "output-pruned FFT", "all gates on, untrained"):
         assert rows[what].errors[SPEECH].mel_db < 1e-3
         assert rows[what].errors[NOISE].spectrum < 1e-6
-    even = rows["even bins, learned bands"]
+    even = rows["even bins and learned bands"]
     assert 0.1 < even.errors[SPEECH].mel_db < 6
     exact = rows["exact real FFT"].cost.total
     assert even.cost.total < exact < rows["all gates on, untrained"].cost.total

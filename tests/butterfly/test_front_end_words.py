@@ -84,7 +84,7 @@ def test_every_transform_is_handed_to_the_recogniser(
 
 def test_missed_limits_are_named() -> None:
     def row(what: str, wrong: int) -> FrontEndRow:
-        return FrontEndRow(what, None, 0.0, WordErrors(substitutions=wrong, words=2000))
+        return FrontEndRow(what, None, 0.0, WordErrors(substitutions=wrong, words=1500))
 
     fine = [row(MLX, 100), row(LEARNED, 101), row(CONTROL, 900)]
     assert not missed_limits(fine)

@@ -228,11 +228,12 @@ def verdict(rows: Sequence[RoutingRow]) -> str:
     )
     if not useful:
         cheapest = min(baselines, key=lambda each: each.cost.total)
+        error = cheapest.errors[SPEECH].mel_db
         return (
             "Routing is worth using: never, here. With an exact FFT a frame takes "
-            f"{exact.cost.total} operations and loses nothing; by {cheapest.what} it takes "
-            f"{cheapest.cost.total} and loses {cheapest.errors[SPEECH].mel_db:.2f} dB; "
-            "for every routed student, one of these takes less and loses less."
+            f"{exact.cost.total} operations and loses nothing; by {cheapest.what} it "
+            f"takes {cheapest.cost.total} and loses {error:.2f} dB; for every routed "
+            "student, one of these takes less and loses less."
         )
     best = min(useful, key=lambda each: each.errors[SPEECH].mel_db)
     return (

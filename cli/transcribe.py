@@ -177,12 +177,11 @@ class _Run:
         raise some_failed(self.failures, self.total)
 
     def _take(self, recording: Recording, name: str) -> None:
-        from mlx_speech.audio.io import load
-        from mlx_speech.models import LISTENING_RATE, transcribe
+        from mlx_speech.models import LISTENING_RATE, listening_samples, transcribe
 
         began = time.perf_counter()
-        samples, rate = load(recording.source, LISTENING_RATE)
-        seconds = len(samples) / rate
+        samples = listening_samples(recording.source)
+        seconds = len(samples) / LISTENING_RATE
         self.screen.begin(recording.title, seconds)
         try:
             result = transcribe(

@@ -37,6 +37,8 @@ LISTENERS = {
     "voxtral_realtime": "mlx_speech.voxtral.listening",
 }
 LISTENING_RATE = 16000
+# Samples by which room for a recording grows: four minutes.
+_GROWTH = 1 << 22
 # What transcribes when nothing else is asked for.
 DEFAULT_LISTENER = "turbo"
 # The recogniser that is part of the package: small, of few words, always there.
@@ -167,11 +169,9 @@ def transcribe(
     """
     import numpy as np
 
-    from mlx_speech.audio.io import load
-
     if isinstance(source, np.ndarray):
         source = (source, LISTENING_RATE)
-    samples, _ = load(source, LISTENING_RATE)
+    samples = listening_samples(source)
     if isinstance(model, str | Path):
         model = load_listener(find_listener(model))
     module = _listening_module(model)
@@ -180,6 +180,32 @@ def transcribe(
         **{name: options.pop(name) for name in names & set(options)}
     )
     return module.transcribe(model, samples, wanted, **options)
+
+
+def listening_samples(source: AudioSource) -> np.ndarray:
+    """A recording as float32 [samples] at LISTENING_RATE, read in blocks.
+
+    Of a file, no more than that is ever in memory, whatever its own rate is.
+
+    Raises:
+        SpeechError: it cannot be read.
+    """
+    import numpy as np
+
+    from mlx_speech.audio import AudioBlocks, load
+
+    if isinstance(source, tuple):
+        return load(source, LISTENING_RATE)[0]
+    samples = np.empty(0, np.float32)
+    filled = 0
+    for block in AudioBlocks(source, LISTENING_RATE):
+        # Growing in place, or joining blocks at the end would take twice the memory.
+        while filled + len(block) > len(samples):
+            samples.resize(len(samples) + _GROWTH, refcheck=False)
+        samples[filled : filled + len(block)] = block
+        filled += len(block)
+    samples.resize(filled, refcheck=False)
+    return samples
 
 
 def listening_options(model: Any) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 import mlx_speech
 from mlx_speech import backend, models
@@ -151,3 +152,13 @@ def test_threads_have_no_effect_without_openblas(
 def test_samples_alone_are_at_16_khz(whisper_folder: Path) -> None:
     silence = np.zeros(8000, np.float32)
     assert mlx_speech.transcribe(silence, whisper_folder).duration == 0.5
+
+
+def test_blocks_of_a_file_are_what_it_is_as_a_whole(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    stereo = 0.1 * draw.standard_normal((25 * 22050, 2))
+    soundfile.write(tmp_path / "a.flac", stereo, 22050)
+    whole, _ = load(tmp_path / "a.flac", 16000)
+    blocks = models.listening_samples(tmp_path / "a.flac")
+    assert blocks.dtype == np.float32
+    np.testing.assert_allclose(blocks, whole, atol=1e-6)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,6 +77,17 @@ def test_samples_that_are_no_numbers(run: Run, refusal: Refusal, value: float) -
     soundfile.write("nan.wav", samples, 16000, "FLOAT")
     error, _ = refusal(run("nan.wav"))
     assert "not finite numbers, the first at 77" in error
+
+
+def test_standard_input_without_anything_in_it(
+    run: Run, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content, said in ((b"", "is empty"), (b"abc", "not readable audio")):
+        stream = SimpleNamespace(buffer=io.BytesIO(content))
+        monkeypatch.setattr("sys.stdin", stream)
+        error, _ = refusal(run("-"))
+        assert "`standard input`" in error
+        assert said in error
 
 
 def test_a_recording_that_is_not_there(run: Run, refusal: Refusal) -> None:

@@ -37,8 +37,13 @@ def print_data(text: str) -> None:
 
     Letters that the terminal's encoding lacks become question marks.
     """
+    print_piece(f"{text}\n")
+
+
+def print_piece(text: str) -> None:
+    """A part of a line of data on standard output, at once."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    print(text.encode(encoding, "replace").decode(encoding), end="", flush=True)
 
 
 def print_note(message: str) -> None:

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from mlx_speech.cli import (
+    ask,
     bench,
     check_data,
     convert,
@@ -88,6 +89,7 @@ def _global_options(
 app.command("transcribe", epilog=transcribe.EXAMPLES, cls=SwitchCommand)(
     transcribe.transcribe
 )
+app.command("ask", epilog=ask.EXAMPLES)(ask.ask)
 app.command("listen", epilog=listen.EXAMPLES, cls=SwitchCommand)(listen.listen)
 app.command("prepare", epilog=prepare.EXAMPLES, cls=SwitchCommand)(prepare.prepare)
 app.command("check-data", epilog=check_data.EXAMPLES)(check_data.check_data)

@@ -21,6 +21,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 COMMANDS = {
     "transcribe": [],
+    "ask": [],
     "listen": [],
     "prepare": [],
     "check-data": [],

@@ -40,6 +40,8 @@ from mlx_speech.writers import Segment, Transcription
 
 # Of a recording in which nobody speaks.
 DEFAULT_LANGUAGE = "en"
+# Fewer frames at the end of a lane than this are not heard again: no word is so short.
+SHORTEST_REST = 10
 
 
 def transcribe_in_batches(
@@ -132,8 +134,10 @@ class _OpenLane:
 
     @property
     def finished(self) -> bool:
-        """Whether all of it was heard."""
-        return self._seek >= self._lane.frames
+        """Whether nothing is left that could hold a word."""
+        rest = self._lane.frames - self._seek
+        is_scrap = self._seek > 0 and rest < SHORTEST_REST
+        return is_scrap or self._seek >= self._lane.speech_end
 
     @property
     def _frames(self) -> int:

@@ -67,6 +67,11 @@ class Lane:
         """Frames of all runs together."""
         return self._bounds[-1]
 
+    @property
+    def speech_end(self) -> int:
+        """The frame of the lane behind which nobody speaks."""
+        return self._lane_frame(len(self.runs) - 1, "speech_end")
+
     def pieces(self, start: int, frames: int) -> list[tuple[int, int]]:
         """Where a window of the lane lies in the recording.
 

@@ -8,6 +8,7 @@ sound ends stays open. So the way of all times through packing, windows and back
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -58,7 +59,9 @@ class Oracle:
         self.batches: list[int] = []
         self.sounds: list[int] = []
         self.bands = [self._band(pitch) for pitch in PITCHES.values()]
-        patch.setattr(batched, "encode_windows", lambda _, mel: EncodedWindows(mel, []))
+        patch.setattr(
+            batched, "encode_windows", lambda _, mel, draft: EncodedWindows(mel, [])
+        )
         patch.setattr(fallback, "decode", self.decode)
 
     @staticmethod
@@ -213,6 +216,25 @@ def test_text_behind_the_sound_of_a_window_is_dropped(
     monkeypatch.setattr(oracle, "_listen", chatty)
     tones = [("a", 1.0, 2.0)]
     assert_heard(hear(record(tones, 3.0)), tones)
+
+
+def test_silence_at_the_end_of_a_lane_is_not_heard_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    oracle = Oracle(monkeypatch)
+    listen = oracle._listen
+
+    def careless(mel: np.ndarray, options: Any) -> DecodingResult:
+        result = listen(mel, options)
+        # The last segment stays open although it has ended.
+        return replace(result, tokens=result.tokens[:-1])
+
+    monkeypatch.setattr(oracle, "_listen", careless)
+    tones = [("a", 1.0, 2.0), ("b", 2.5, 3.5)]
+    found = hear(record(tones, 9.0))
+    # The rest after the first is heard again; its open end is all that is left.
+    assert [s.text for s in found.segments] == [" a", " b"]
+    assert oracle.batches == [1, 1]
 
 
 def test_only_clips_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,8 +42,8 @@ class Replay:
         patch.setattr(batched, "encode_windows", self.encode)
         patch.setattr(fallback, "decode", self.decode)
 
-    def encode(self, model: Whisper, mel: mx.array) -> EncodedWindows:
-        windows = encode_windows(model, mel)
+    def encode(self, model: Whisper, mel: mx.array, draft: None) -> EncodedWindows:
+        windows = encode_windows(model, mel, draft)
         sums = np.array(mel.sum(axis=(1, 2))).tolist()
         self._sums += list(zip(np.array(windows.features), sums, strict=True))
         return windows
@@ -109,7 +109,9 @@ def expected(key: str) -> list[dict[str, Any]]:
             segment["start"] = segment["seek"] / 100 + times[0] / 50
             if len(times) == 1:
                 segment["end"] = sound_end
-        if segment["tokens"] and segment["start"] < sound_end:
+        # What is left of a clip is not heard again when it is too short for a word.
+        is_scrap = segment["seek"] > 0 and clip_end - segment["seek"] < 10
+        if segment["tokens"] and segment["start"] < sound_end and not is_scrap:
             segment["end"] = min(segment["end"], clip_end / 100)
             found.append(segment)
     return found
@@ -151,12 +153,8 @@ def test_windows_equal_openais_alone_whatever_the_batch_size(
 
 
 def compare(found: Transcription, wanted: list[dict[str, Any]]) -> None:
-    # The words of a window of one position have no numbers in openai-whisper.
-    last = int(found.duration * 100) - 3
-    heard = [s for s in found.segments if s.words is None or s.seek < last]
-    wanted = [row for row in wanted if "words" not in row or row["seek"] < last]
-    assert [segment.id for segment in heard] == list(range(len(wanted)))
-    for segment, row in zip(heard, wanted, strict=True):
+    assert [segment.id for segment in found.segments] == list(range(len(wanted)))
+    for segment, row in zip(found.segments, wanted, strict=True):
         for name in ("seek", "text", "temperature", "compression_ratio"):
             assert getattr(segment, name) == row[name]
         assert list(segment.tokens) == row["tokens"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,15 +43,16 @@ def find_folder(flags: ModelFlags, quiet: bool) -> Path:
     """Find the model, and download it when it is nowhere on this machine."""
     from mlx_speech.models import find_listener
 
-    with Bar("downloading", quiet) as bar:
-        told = False
+    with ExitStack() as stack:
+        bar: Bar | None = None
 
         def show(state: Download) -> None:
-            nonlocal told
-            if not told and not quiet:
-                size = f"{state.total / MEGABYTE:.0f} MB"
-                print_note(f"downloading {state.repo}, {size}")
-            told = True
+            nonlocal bar
+            if bar is None:
+                if not quiet:
+                    size = f"{state.total / MEGABYTE:.0f} MB"
+                    print_note(f"downloading {state.repo}, {size}")
+                bar = stack.enter_context(Bar("downloading", quiet))
             done, total = state.done // MEGABYTE, state.total // MEGABYTE
             bar.update(done, max(total, 1), "MB")
 

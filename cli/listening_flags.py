@@ -16,7 +16,7 @@ _MODEL = "Model"
 _DECODING = "Decoding"
 
 
-class Task(str, Enum):
+class Task(Enum):
     """What to write down."""
 
     transcribe = "transcribe"
@@ -247,6 +247,15 @@ class DecodingFlags:
             rich_help_panel=_DECODING,
         ),
     ] = True
+    draft: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A smaller model that guesses ahead, such as distil-large-v3 for "
+            "large-v3: the same text, sooner.",
+            rich_help_panel=_DECODING,
+        ),
+    ] = None
     batch_size: Annotated[
         int,
         typer.Option(min=1, help="Windows decoded at once.", rich_help_panel=_DECODING),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -107,6 +107,9 @@ def transcribe(
         from mlx_speech.cli.listeners import fitting, open_listener
 
         run.model = open_listener(listening, quiet)
+        if decoding.draft is not None:
+            guesser = replace(listening, model=decoding.draft)
+            options["draft"] = open_listener(guesser, quiet)
         defaults = DecodingFlags().options() | SubtitleFlags().options()
         run.options = fitting(run.model, options, defaults)
         run.go_through(todo)

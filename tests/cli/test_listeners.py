@@ -16,6 +16,7 @@ from mlx_speech.audio import load
 from mlx_speech.cli.grouped_options import size_in_bytes
 from mlx_speech.cli.listeners import fitting
 from mlx_speech.errors import SpeechError
+from mlx_speech.hub.download import Download
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -100,6 +101,21 @@ def test_sizes(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         size_in_bytes(text)
+
+
+def test_a_download_says_its_size(
+    command: Run, whisper_folder: Path, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(name: str, *, on_download: Callable[[Download], None], **_: Any) -> Path:
+        for done in (0, 10**9, 1_620_000_000):
+            on_download(Download("someone/model", done, 1_620_000_000))
+        return whisper_folder
+
+    monkeypatch.setattr(models, "find_listener", find)
+    once = ("--temperature-increment-on-fallback", "None")
+    code, out, err = command("transcribe", talk, *once)
+    assert (code, err) == (0, "downloading someone/model, 1620 MB\n")
+    assert command("transcribe", talk, *once, "-q") == (0, out, "")
 
 
 def test_limits_are_set_before_the_model_is_loaded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -296,3 +297,29 @@ def test_silence_and_short_sounds_say_nothing(run: Run, tmp_path: Path) -> None:
         written = json.loads(Path(f"{stem}.json").read_text())
         assert (written["text"], written["segments"]) == ("", [])
         assert run(name, "-q") == (0, "", "")
+
+
+def test_a_draft_changes_no_word(
+    run: Run, talk: Path, whisper_folder: Path, tmp_path: Path
+) -> None:
+    assert run(talk, "--draft", whisper_folder) == run(talk)
+    code, out, err = run(talk, "--draft", tmp_path / "gone")
+    assert (code, out) == (1, "")
+    assert "gone" in err
+
+
+def test_a_draft_must_fit(
+    run: Run, talk: Path, whisper_folder: Path, tmp_path: Path
+) -> None:
+    import mlx.core as mx
+
+    from mlx_speech.whisper.checkpoints import load_whisper, save_whisper
+    from mlx_speech.whisper.model import Whisper
+
+    config = load_whisper(whisper_folder).config
+    mx.random.seed(1)
+    other = Whisper(dataclasses.replace(config, n_text_ctx=24))
+    save_whisper(tmp_path / "other", other)
+    code, out, err = run(talk, "--draft", tmp_path / "other")
+    assert (code, out) == (1, "")
+    assert "the draft has 24 tokens at most and the model 32" in err

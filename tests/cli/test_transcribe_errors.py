@@ -237,6 +237,19 @@ def test_a_model_that_is_not_on_this_machine_names_the_bundled_one(
         assert "-m bundled" in hint
 
 
+def test_a_hub_that_does_not_answer_names_the_bundled_one(
+    run: Run,
+    talk: Path,
+    refusal: Refusal,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    error, hint = refusal(run(talk, "-m", "turbo", "--model-dir", tmp_path / "cache"))
+    assert "http://127.0.0.1:9 cannot be reached" in error
+    assert "-m bundled" in hint
+
+
 def test_an_installation_without_the_bundled_model(
     run: Run, talk: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,8 +197,8 @@ def shallow_model(
     elif current_device() != "cpu":
         model.set_dtype(mx.bfloat16)
     # Layer by layer: the random numbers take more room than what is made of them.
-    leaves = tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module)
-    for _, layer in leaves:
+    leaves = dict(tree_flatten(model.leaf_modules(), is_leaf=nn.Module.is_module))
+    for layer in leaves.values():
         mx.eval(layer.parameters())
     mx.eval(model.parameters())
     return model

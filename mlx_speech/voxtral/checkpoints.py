@@ -168,8 +168,8 @@ def fill(
     """
     norm = weights.get(NORM)
     if dtype is None:
-        known = norm is not None and current_device() != "cpu"
-        dtype = norm.dtype if known else mx.float32
+        on_cpu = current_device() == "cpu"
+        dtype = mx.float32 if norm is None or on_cpu else norm.dtype
     model.set_dtype(dtype)
     use_quantized_layers(model, weights)
     # Scales came in the dtype of the throw-away weights that made the layers.

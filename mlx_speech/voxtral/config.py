@@ -8,7 +8,7 @@ names everything differently. The fields here are Hugging Face's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from mlx_speech.errors import SpeechError
@@ -227,7 +227,8 @@ def rope_theta(values: Mapping[str, Any]) -> float:
     }
     if kinds != {"default"}:
         raise invalid(f"its positions are scaled: {sorted(kinds - {'default'})}")
-    found = {part.get("rope_theta") for part in (nested, values)} - {None}
+    given = [part.get("rope_theta") for part in (nested, values)]
+    found = {theta for theta in given if theta is not None}
     if len(found) != 1:
         raise invalid(f"rope_theta is {' and '.join(map(str, found)) or 'missing'}")
     return found.pop()
@@ -241,22 +242,22 @@ def section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return dict(part)
 
 
-def build(kind: type, values: Mapping[str, Any], what: str) -> Any:
+def build(kind: type[Any], values: Mapping[str, Any], what: str) -> Any:
     """A dataclass of those values that it has fields for.
 
     Raises:
         SpeechError: fields without a default that are missing, named.
     """
-    values = dict(values)
-    if "head_dim" in kind.__dataclass_fields__ and values.get("head_dim") is None:
+    values, known = dict(values), fields(kind)
+    names = [each.name for each in known]
+    if "head_dim" in names and values.get("head_dim") is None:
         size, heads = values.get("hidden_size"), values.get("num_attention_heads")
         if size and heads:
             values["head_dim"] = size // heads
-    names = kind.__dataclass_fields__
     missing = [
-        name
-        for name, field in names.items()
-        if name not in values and name not in kind.__dict__
+        each.name
+        for each in known
+        if each.name not in values and each.default is MISSING
     ]
     if missing:
         raise invalid(f"{what} has no {', '.join(missing)}")
@@ -276,10 +277,11 @@ def refuse_unusual(values: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
 
 def check_counts(config: Any) -> None:
     """Raise SpeechError unless every number of a configuration is positive."""
+    kinds_of = {each.name: str(each.type) for each in fields(config)}
     for name, value in asdict(config).items():
         if value is None:
             continue
-        whole = "float" not in str(config.__dataclass_fields__[name].type)
+        whole = "float" not in kinds_of[name]
         kinds = int if whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or value <= 0:
             raise invalid(f"{name} is {value!r}, not a positive number")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import mlx.core as mx
+import numpy as np
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.voxtral.features import chunk_features
@@ -119,7 +120,7 @@ def generate(
         if index < limit:
             token, logprob = choose(model.step(known, caches))
             mx.async_eval(token, logprob)
-        value = int(known.item())
+        value = int(np.array(known)[0])
         truncated = value != end
         if truncated and index == limit:
             break
@@ -129,8 +130,12 @@ def generate(
         tokens.append(value)
         if on_token is not None:
             on_token(value)
-    mean = mx.concatenate(logprobs).mean().item() if logprobs else 0.0
-    return Generated(tokens, float(mean), truncated)
+    return Generated(tokens, _mean(logprobs), truncated)
+
+
+def _mean(values: list[mx.array]) -> float:
+    """The mean of arrays [1]; 0 when there are none."""
+    return float(np.array(mx.concatenate(values)).mean()) if values else 0.0
 
 
 class Chooser:

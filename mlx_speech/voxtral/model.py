@@ -114,7 +114,7 @@ class Voxtral(nn.Module):
         """
         text = self.language_model.embed(tokens).astype(self.dtype)
         is_audio = tokens == self.config.audio_token_id
-        expected = int(is_audio.sum().item())
+        expected = is_audio.sum().item()
         given = 0 if audio is None else audio.shape[0]
         if expected != given:
             raise SpeechError(

@@ -150,7 +150,7 @@ class RealtimeReader:
         tokens = np.array(mx.concatenate([token for token, _ in made])).tolist()
         chances = np.array(mx.concatenate([chance for _, chance in made])).tolist()
         first = self._position - len(made) + 1
-        found = []
+        found: list[HeardToken] = []
         for index, token in enumerate(tokens):
             position = first + index
             if token == self._settings.end:

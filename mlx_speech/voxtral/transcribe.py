@@ -26,6 +26,7 @@ from mlx_speech.voxtral.prompt import (
     language_code,
     transcription_prompt,
 )
+from mlx_speech.voxtral.realtime_model import VoxtralRealtime
 from mlx_speech.voxtral.tokenizer import END, Tekken
 from mlx_speech.writers import Segment, Transcription
 
@@ -232,7 +233,7 @@ def pieces(samples: np.ndarray, longest: float) -> list[Span]:
     )
 
 
-def tokenizer_of(model: Voxtral) -> Tekken:
+def tokenizer_of(model: Voxtral | VoxtralRealtime) -> Tekken:
     """The tokenizer beside a model's weights.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlx_speech.cli import fft_distill
+from mlx_speech.cli import fft_distill, fft_eval
 from mlx_speech.cli.console import Bar, print_note
 from mlx_speech.cli.fft_output import show_facts
 from mlx_speech.errors import SpeechError
@@ -16,7 +16,6 @@ from mlx_speech.errors import SpeechError
 if TYPE_CHECKING:
     from mlx_speech.butterfly import ButterflyFFT
     from mlx_speech.butterfly.teacher import FitResult
-    from mlx_speech.butterfly.transform import ButterflyTransform
 
 EXAMPLES = """
 Examples:
@@ -32,6 +31,7 @@ FOUND = 1e-6
 
 app = typer.Typer(no_args_is_help=True)
 app.command("distill", epilog=fft_distill.EXAMPLE)(fft_distill.distill)
+app.command("eval", epilog=fft_eval.EXAMPLE)(fft_eval.evaluate)
 
 
 class Init(str, Enum):
@@ -161,6 +161,11 @@ def train(
         real=real,
         inverse=inverse,
     )
+    if plot is not None and method is Method.hierarchical:
+        raise SpeechError(
+            "`hierarchical` takes no steps, so there is no curve to draw",
+            "leave out `--plot`, or train by `adam`",
+        )
     untrained = transform.error().relative
     result = _fit(transform, method, noise, seed, steps, learning_rate, batch_size)
     error = transform.error()
@@ -168,8 +173,7 @@ def train(
     if plot is not None:
         from mlx_speech.butterfly.plots import save_training_plot
 
-        start = (0, untrained)
-        curve = [start, *result.losses] if result.losses else []
+        curve = [(0, untrained), *result.losses]
         save_training_plot(plot, {f"{n_fft} points, seed {seed}": curve})
     show_facts(
         {
@@ -250,46 +254,6 @@ def quantize(
     )
 
 
-@app.command("eval", epilog="Example: `mlx-speech fft eval w.safetensors --json`")
-def evaluate(
-    source: Source,
-    frames: Annotated[int, typer.Option(min=1, help="Signals that are timed.")] = 1000,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw the twiddles on the unit circle.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """How exact a transform is, and how fast beside MLX's own.
-
-    Milliseconds of processor time, the best of five runs. Where MLX's own transform is
-    as good, it is what should run: `fuse()` of the library puts it in place.
-    """
-    from mlx_speech.bench.butterfly_speed import transform_times
-    from mlx_speech.butterfly import QuantizedButterflyFFT, load_transform
-
-    transform = load_transform(source)
-    error = transform.error()
-    if plot is not None:
-        _plot_twiddles(plot, source, transform)
-    own, native = transform_times(transform, frames)
-    show_facts(
-        {
-            "n": transform.n,
-            "radices": list(transform.radices),
-            "real": transform.real,
-            "inverse": transform.inverse,
-            "quantized": isinstance(transform, QuantizedButterflyFFT),
-            "bytes": transform.stored_bytes,
-            "error": error.relative,
-            "largest_error": error.largest,
-            "fuses": error.relative <= FOUND,
-            "milliseconds": round(1e3 * own, 3),
-            "mx_fft_milliseconds": round(1e3 * native, 3),
-        },
-        as_json,
-    )
-
-
 @app.command(
     "export",
     epilog="Example: `mlx-speech fft export w.safetensors --out w.npz`",
@@ -314,18 +278,6 @@ def export(
 
     export_transform(out, load_transform(source))
     print_note(f"wrote {out}")
-
-
-def _plot_twiddles(path: Path, source: Path, transform: ButterflyTransform) -> None:
-    from mlx_speech.butterfly import ButterflyFFT
-    from mlx_speech.butterfly.plots import save_twiddle_plot
-
-    if not isinstance(transform, ButterflyFFT):
-        raise SpeechError(
-            f"`{source}` has no free twiddles to draw",
-            "draw the transform that it was made of",
-        )
-    save_twiddle_plot(path, transform)
 
 
 def _radices(text: str) -> list[int] | None:

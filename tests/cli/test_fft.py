@@ -13,6 +13,7 @@ import pytest
 from mlx_speech.butterfly import load_transform
 
 Run = Callable[..., tuple[int, str, str]]
+KENNEDY = Path(__file__).resolve().parents[1] / "data" / "kennedy.flac"
 LAYERWISE = ("train", "--n-fft", "16", "--method", "layerwise")
 
 
@@ -104,6 +105,25 @@ def test_what_cannot_be_done_is_one_line(
     assert code == 1
     assert err.startswith("error: ") and message in err
     assert not out.exists()
+
+
+def test_pictures_and_the_change_of_log_mel(run: Run, tmp_path: Path) -> None:
+    learned, steps = tmp_path / "w.safetensors", tmp_path / "steps.png"
+    base = ["train", "--n-fft", "400", "--out", learned]
+    assert run(*base, "--steps", "3", "--plot", steps)[0] == 0
+    assert steps.read_bytes()[:4] == b"\x89PNG"
+    judge = ["eval", learned, "--frames", "2", "--audio", KENNEDY, "--json"]
+    assert facts(run(*judge))["log_mel_change_whisper-80"] > 0.2
+    assert run(*base, "--method", "hierarchical")[0] == 0
+    circle = tmp_path / "circle.png"
+    found = facts(run(*judge, "--plot", circle))
+    assert found["log_mel_change_whisper-80"] < 1e-5
+    assert circle.read_bytes()[:4] == b"\x89PNG"
+    code, _, err = run(*base, "--method", "hierarchical", "--plot", steps)
+    assert code == 1 and "takes no steps" in err
+    run("train", "--n-fft", "60", "--method", "layerwise", "--out", learned)
+    code, _, err = run("eval", learned, "--audio", KENNEDY)
+    assert code == 1 and "no mel preset has 60 points" in err
 
 
 def test_files_of_the_wrong_kind_are_refused(run: Run, tmp_path: Path) -> None:

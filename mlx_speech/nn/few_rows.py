@@ -18,6 +18,8 @@ from mlx_speech.nn.conv import current_device
 # What OpenBLAS multiplies without a copy: outputs, and multiplications, of a product.
 _MOST_OUTPUTS = 1200
 _MOST_MULTIPLICATIONS = 1_000_000
+# Outputs of a slab of a table: of 32 to 192, the quickest for 1 to 16 rows.
+_TABLE_SLAB = 64
 # With narrower slabs, calling the BLAS takes longer than the copy.
 _NARROWEST = 16
 
@@ -34,11 +36,46 @@ class Linear(nn.Linear):
 
 
 class Embedding(nn.Embedding):
-    """``nn.Embedding``, whose use as a linear layer is quick for few rows on a CPU."""
+    """``nn.Embedding``, whose use as a linear layer is quick for few rows on a CPU.
+
+    A vocabulary's table does not fit in any cache. So a second copy of it is kept, once
+    it is used like this, in which each slab lies transposed, the order that it is read
+    in: twice as quick, for as much memory as the table.
+    """
+
+    def __init__(self, num_embeddings: int, dims: int) -> None:
+        super().__init__(num_embeddings, dims)
+        self._table = _TableSlabs()
 
     def as_linear(self, x: mx.array) -> mx.array:
         """[..., channels] to [..., rows of the table]."""
-        return multiply(x, self.weight)
+        channels = x.shape[-1]
+        rows = x.size // channels
+        small = rows * channels * _TABLE_SLAB <= _MOST_MULTIPLICATIONS
+        if slab_size(x, self.weight) is None or not small:
+            return multiply(x, self.weight)
+        slabs, rest = self._table.of(self.weight)
+        flat = x.reshape(rows, channels)
+        y = (flat[None] @ slabs).swapaxes(0, 1).reshape(rows, -1)
+        y = mx.concatenate([y, flat @ rest.T], axis=-1)
+        return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+class _TableSlabs:
+    """The slabs of the table that was used last, each of them transposed."""
+
+    def __init__(self) -> None:
+        self._weight: mx.array | None = None
+        self._parts: tuple[mx.array, mx.array] | None = None
+
+    def of(self, weight: mx.array) -> tuple[mx.array, mx.array]:
+        """Slabs [slabs, in, out] of a table [rows, in], and the rows that are left."""
+        if self._parts is None or self._weight is not weight:
+            whole = weight.shape[0] // _TABLE_SLAB * _TABLE_SLAB
+            slabs = weight[:whole].reshape(-1, _TABLE_SLAB, weight.shape[1])
+            self._parts = mx.contiguous(slabs.swapaxes(1, 2)), weight[whole:]
+            self._weight = weight
+        return self._parts
 
 
 def multiply(x: mx.array, weight: mx.array) -> mx.array:

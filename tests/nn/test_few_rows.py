@@ -6,6 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 
 from mlx_speech.nn.few_rows import Embedding, Linear, multiply, slab_of, slab_size
 from mlx_speech.nn.quantized import QuantizedLinear, quantize
@@ -49,9 +50,36 @@ def test_layers_equal_mlxs(bias: bool) -> None:
     plain.update(layer.parameters())
     assert slab_size(x, layer.weight) is not None
     assert mx.allclose(layer(x), plain(x), atol=1e-5)
-    table = Embedding(3000, 64)
-    assert mx.allclose(table.as_linear(x), x @ table.weight.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 10, 300])
+@pytest.mark.parametrize("size", [3000, 64 * 40])
+def test_a_table_is_a_linear_layer_too(size: int, rows: int) -> None:
+    x = mx.random.normal((rows, 1, 64), key=mx.random.key(2))
+    table = Embedding(size, 64)
+    names = [name for name, _ in tree_flatten(table.parameters())]
+    assert mx.allclose(table.as_linear(x), x @ table.weight.T, atol=1e-4)
     assert mx.array_equal(table(mx.array([5])), table.weight[5:6])
+    # The second copy follows the table, and is none of the parameters.
+    table.weight = table.weight * 2
+    assert mx.allclose(table.as_linear(x), x @ table.weight.T, atol=1e-4)
+    table.update({"weight": mx.ones((size, 64))})
+    assert mx.allclose(table.as_linear(x)[0, 0, :3], x[0].sum(), atol=1e-4)
+    assert [name for name, _ in tree_flatten(table.parameters())] == names == ["weight"]
+
+
+def test_a_table_gets_the_gradient_of_a_plain_product() -> None:
+    x = mx.random.normal((3, 64), key=mx.random.key(2))
+    table = Embedding(3000, 64)
+
+    def loss(module: Embedding) -> mx.array:
+        return mx.sin(module.as_linear(x)).sum(axis=-1).sum()
+
+    table.as_linear(x)
+    found = nn.value_and_grad(table, loss)(table)[1]["weight"]
+    plain = mx.grad(lambda w: mx.sin(x @ w.T).sum(axis=-1).sum())(table.weight)
+    assert mx.allclose(found, plain, rtol=1e-4, atol=1e-4)
+    assert mx.allclose(table.as_linear(x), x @ table.weight.T, atol=1e-4)
 
 
 def test_layers_can_be_quantised() -> None:

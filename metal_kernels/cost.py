@@ -67,6 +67,7 @@ class Cost:
         launches: kernels started one after the other.
         cache_bytes: read again, or written and read back, within the caches.
         threadgroup_bytes: read and written in threadgroup memory.
+        flops_share: what the way is assumed to reach of the chip's arithmetic.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Cost:
     launches: int
     cache_bytes: float = 0.0
     threadgroup_bytes: float = 0.0
+    flops_share: float = _FLOPS_SHARE
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def predict(cost: Cost, chip: Chip) -> Prediction:
     core_clocks = chip.cores * chip.gigahertz * 1e3  # per microsecond
     parts = {
         "memory": cost.memory_bytes / (chip.bandwidth * 1e3 * _BANDWIDTH_SHARE),
-        "arithmetic": cost.flops / (core_clocks * _CORE_FLOPS * _FLOPS_SHARE),
+        "arithmetic": cost.flops / (core_clocks * _CORE_FLOPS * cost.flops_share),
         "cache": cost.cache_bytes / (core_clocks * _CACHE_WIDTH),
         "threadgroup": cost.threadgroup_bytes / (core_clocks * _THREADGROUP_WIDTH),
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +27,7 @@ from mlx_speech.voxtral.prompt import Turn, transcription_prompt
 from mlx_speech.voxtral.tokenizer import Tekken
 from mlx_speech.voxtral.transcribe import (
     TranscriptionOptions,
+    VoxtralTranscription,
     ask,
     transcribe_in_pieces,
 )
@@ -40,25 +43,42 @@ def samples(recipe: ModuleType) -> np.ndarray:
     return np.concatenate([sound, np.zeros(4 * RATE, np.float32), sound])
 
 
-@pytest.fixture(autouse=True)
-def few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def few_tokens() -> Iterator[None]:
     """Answers of the untrained model never end; a few tokens are enough."""
-    monkeypatch.setattr(module, "token_limit", lambda seconds: 4 + int(seconds))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "token_limit", lambda seconds: 4 + int(seconds))
+        yield
 
 
-def test_pieces_become_segments_with_the_times_of_the_cuts(
-    tiny: Voxtral, tekken: Tekken, samples: np.ndarray
-) -> None:
+@dataclass
+class Heard:
+    """A transcription and what was told on the way."""
+
+    result: VoxtralTranscription
+    told: list[tuple[int, float]]
+    text: list[str]
+
+
+@pytest.fixture(scope="module")
+def heard(
+    few_tokens: None, tiny: Voxtral, tekken: Tekken, samples: np.ndarray
+) -> Heard:
     told: list[tuple[int, float]] = []
-    heard: list[str] = []
+    text: list[str] = []
     result = transcribe_in_pieces(
         tiny,
         samples,
         TranscriptionOptions(language="german"),
         tokenizer=tekken,
         listener=lambda segments, seconds: told.append((len(segments), seconds)),
-        on_text=heard.append,
+        on_text=text.append,
     )
+    return Heard(result, told, text)
+
+
+def test_pieces_become_segments_with_the_times_of_the_cuts(heard: Heard) -> None:
+    result = heard.result
     first, second = result.segments
     assert (first.id, second.id) == (0, 1)
     assert first.start == pytest.approx(0, abs=0.2)
@@ -66,30 +86,29 @@ def test_pieces_become_segments_with_the_times_of_the_cuts(
     assert second.start == pytest.approx(9, abs=0.3)
     assert second.end == pytest.approx(14, abs=0.2)
     assert result.language == "de" and result.duration == 14
-    assert told == [(1, first.end), (1, second.end), (0, 14.0)]
-    assert "".join(heard).split() == result.text.split()
+    assert heard.told == [(1, first.end), (1, second.end), (0, 14.0)]
+    assert "".join(heard.text).split() == result.text.split()
     assert result.text == first.text + second.text
 
 
 def test_each_piece_is_transcribed_by_its_own_prompt(
-    tiny: Voxtral, tekken: Tekken, samples: np.ndarray
+    heard: Heard, tiny: Voxtral, tekken: Tekken, samples: np.ndarray
 ) -> None:
-    result = transcribe_in_pieces(tiny, samples, tokenizer=tekken)
-    for segment in result.segments:
+    for segment in heard.result.segments:
         first, last = round(segment.start * RATE), round(segment.end * RATE)
-        prompt = transcription_prompt(tekken, tiny.config, samples[first:last])
+        piece = samples[first:last]
+        prompt = transcription_prompt(tekken, tiny.config, piece, "de")
         limit = 4 + int(prompt.seconds)
         assert segment.tokens == generate(tiny, prompt, limit, 2).tokens
         assert segment.avg_logprob < 0
-    assert result.language == "und"
 
 
 def test_text_that_reaches_its_limit_is_reported(
-    tiny: Voxtral, tekken: Tekken, samples: np.ndarray
+    heard: Heard, tiny: Voxtral, tekken: Tekken
 ) -> None:
-    result = transcribe_in_pieces(tiny, samples, tokenizer=tekken)
-    spans = tuple(Span(segment.start, segment.end) for segment in result.segments)
-    assert result.truncated == spans
+    segments = heard.result.segments
+    spans = tuple(Span(segment.start, segment.end) for segment in segments)
+    assert heard.result.truncated == spans
     answer = ask(tiny, [Turn("user", ["Why?"])], max_tokens=3, tokenizer=tekken)
     assert answer.truncated and len(answer.tokens) == 3
 
@@ -109,6 +128,7 @@ def test_silence_has_no_text(tiny: Voxtral, tekken: Tekken) -> None:
         listener=lambda segments, seconds: told.append(seconds),
     )
     assert result.segments == [] and result.text == "" and told == [5.0]
+    assert result.language == "und" and result.truncated == ()
 
 
 def test_long_speech_is_cut_into_pieces_that_fit(recipe: ModuleType) -> None:
@@ -122,8 +142,8 @@ def test_answers_are_streamed_and_reproducible(
 ) -> None:
     clip = recipe.clip("other").astype(np.float32) / 32768
     turns = [Turn("user", [clip, "What is it?"])]
-    heard: list[str] = []
-    first = ask(tiny, turns, max_tokens=9, tokenizer=tekken, on_text=heard.append)
+    written: list[str] = []
+    first = ask(tiny, turns, max_tokens=9, tokenizer=tekken, on_text=written.append)
     again = ask(tiny, turns, max_tokens=9, tokenizer=tekken)
     other = ask(
         tiny,
@@ -133,7 +153,7 @@ def test_answers_are_streamed_and_reproducible(
         sampling=Sampling(temperature=2.0, seed=1),
     )
     assert first == again and first.tokens != other.tokens
-    assert "".join(heard).strip() == first.text == tekken.decode(first.tokens).strip()
+    assert "".join(written).strip() == first.text == tekken.decode(first.tokens).strip()
 
 
 def test_draws_follow_the_probabilities_within_top_p() -> None:

@@ -36,7 +36,7 @@ from mlx_speech.metal_kernels.butterfly_plan import (
     split_weights,
 )
 from mlx_speech.metal_kernels.choices import KernelKey, Timing
-from mlx_speech.metal_kernels.launch import digest
+from mlx_speech.metal_kernels.launch import digest, dtype_name
 
 DTYPES = (mx.complex64, mx.float32, mx.float16, mx.bfloat16)
 # Relative to the largest value. Against double precision 1.0e-7 to 2.5e-7 is seen; real
@@ -110,7 +110,7 @@ def butterfly_by_kernel(plan: ButterflyPlan, tied: bool, scale: float) -> Any:
 
     @mx.custom_function
     def forward(x: mx.array, flat: mx.array) -> mx.array:
-        factor = mx.array(scale, dtype=mx.float32)
+        factor = mx.array([scale], dtype=mx.float32)
         launch = forward_launch(x, plan, tied)
         return launch(FORWARD, [x, flat, plan.place, factor])[0]
 
@@ -142,7 +142,7 @@ def gradients_by_kernel(
         flat, plan, tied, scale: as of `butterfly_by_kernel`.
         groups: threadgroups that share the batch; None: as many as are useful.
     """
-    factor = mx.array(scale, dtype=mx.float32)
+    factor = mx.array([scale], dtype=mx.float32)
     launch = backward_launch(x, plan, tied, groups)
     x_gradient, partial, _ = launch(BACKWARD, [x, flat, plan.place, cotangent, factor])
     summed = partial.sum(axis=0)
@@ -209,9 +209,8 @@ def _is_chosen(name: str, x: mx.array, plan: ButterflyPlan, tied: bool) -> bool:
     kind = "tied" if tied else "untied"
     # One timing for all batches up to the next power of two.
     batch = 1 << (x.shape[0] - 1).bit_length()
-    key = KernelKey(
-        name, f"{x.dtype} {radices} {kind}", (batch, plan.points), digest(text)
-    )
+    variant = f"{dtype_name(x.dtype)} {radices} {kind}"
+    key = KernelKey(name, variant, (batch, plan.points), digest(text))
     return select.use_kernel(
         key,
         functools.partial(self_check, name, x.dtype, plan, tied),
@@ -247,7 +246,7 @@ def _check(x: mx.array, weights: Sequence[mx.array], plan: ButterflyPlan) -> Non
         )
     if x.dtype not in DTYPES:
         raise SpeechError(
-            f"a butterfly does not take {x.dtype}",
+            f"a butterfly does not take {dtype_name(x.dtype)}",
             "convert it to complex64, float32, float16 or bfloat16",
         )
     if len(weights) != len(plan.radices):
@@ -258,7 +257,7 @@ def _check(x: mx.array, weights: Sequence[mx.array], plan: ButterflyPlan) -> Non
         full = plan.block_shape(stage, tied=False)
         if weight.shape not in (full, (1, *full[1:])) or weight.dtype != mx.complex64:
             raise SpeechError(
-                f"the weights of stage {stage} are {weight.dtype} "
+                f"the weights of stage {stage} are {dtype_name(weight.dtype)} "
                 f"{list(weight.shape)}, not complex64 {list(full)} or "
                 f"{[1, *full[1:]]}"
             )

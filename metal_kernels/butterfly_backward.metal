@@ -10,20 +10,20 @@
 //   weights    [total]        complex64, as of butterfly.metal
 //   place      [N]            int32, as of butterfly.metal
 //   cotangent  [batch, N]     complex64: gradient for y
-//   scale      []             float32
+//   scale      [1]            float32
 //   x_gradient [batch, N]     of x's dtype
 //   partial    [groups, N * (sum of the radices)]  complex64: gradients of all blocks in
 //                             the order of untied weights (tied ones are summed by MLX)
 //   kept       [groups, STEPS, FRAMES, N]  complex64: what the steps read; scratch
 //
 // Template: as of butterfly.metal, and STEPS, the number of steps that are not 11.
-// Grid: THREADS * groups threads in threadgroups of THREADS (32 to 256), groups being at
+// Grid: THREADS * groups threads in threadgroups of THREADS (32 to 128), groups being at
 // most ceil(batch / FRAMES).
 // Threadgroup memory: 8 * FRAMES * N bytes, at most 16 KiB.
 //
 // inputs: x, weights, place, cotangent, scale
 // outputs: x_gradient, partial, kept
-// shares: butterfly
+// shares: butterfly_blocks, butterfly_rows
 // [header]
 inline void write_point(device complex64_t* target, uint i, float2 value) {
   ((device float2*)target)[i] = value;
@@ -248,7 +248,8 @@ device float2* own_kept = (device float2*)kept + own_group * (STEPS * ROUND);
 for (uint first = own_group * FRAMES; first < batch; first += groups * FRAMES) {
   for (int i = worker; i < ROUND; i += THREADS) {
     const uint frame = first + i / N;
-    points[i / N * N + place[i % N]] =
+    const int target = i / N * N + place[i % N];
+    points[target] =
         frame < batch ? read_point(x, frame * N + i % N) : float2(0.0f, 0.0f);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -281,7 +282,7 @@ for (uint first = own_group * FRAMES; first < batch; first += groups * FRAMES) {
   for (int i = worker; i < ROUND; i += THREADS) {
     const uint frame = first + i / N;
     points[i] = frame < batch
-        ? ((const device float2*)cotangent)[frame * N + i % N] * scale
+        ? ((const device float2*)cotangent)[frame * N + i % N] * scale[0]
         : float2(0.0f, 0.0f);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -307,7 +308,8 @@ for (uint first = own_group * FRAMES; first < batch; first += groups * FRAMES) {
   for (int i = worker; i < ROUND; i += THREADS) {
     const uint frame = first + i / N;
     if (frame < batch) {
-      write_point(x_gradient, frame * N + i % N, points[i / N * N + place[i % N]]);
+      const int source = i / N * N + place[i % N];
+      write_point(x_gradient, frame * N + i % N, points[source]);
     }
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);

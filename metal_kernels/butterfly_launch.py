@@ -17,12 +17,15 @@ RADICES = (2, 3, 4, 5)
 MIN_POINTS, MAX_POINTS = 8, 2048
 MAX_STEPS = 8
 MAX_THREADS = 256
+# The backward kernel keeps blocks and their gradients in registers: 168 of them by
+# ptxas, of which half as many threads have room.
+MAX_BACKWARD_THREADS = 128
 # Points of one threadgroup, 16 KiB: two of them fit into a core's memory.
 _GROUP_POINTS = 2048
 _MAX_FRAMES = 8
 # Threads of a backward launch: enough to fill a GPU, few enough that the partial sums
 # of its threadgroups stay small.
-BACKWARD_THREADS = 16384
+BACKWARD_THREADS = 8192
 # Offsets in the kernels are 32 bit.
 _MAX_NUMBERS = 2**31 - 1
 
@@ -94,7 +97,8 @@ def geometry(points: int, backward: bool = False) -> tuple[int, int]:
     frames = min(_MAX_FRAMES, _GROUP_POINTS // points)
     # Most steps have groups of 4 points.
     workers = points // 4 * (1 if backward else frames)
-    return frames, min(MAX_THREADS, max(32, -(-workers // 32) * 32))
+    most = MAX_BACKWARD_THREADS if backward else MAX_THREADS
+    return frames, min(most, max(32, -(-workers // 32) * 32))
 
 
 def stage_template(plan: ButterflyPlan) -> tuple[tuple[str, Any], ...]:

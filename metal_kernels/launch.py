@@ -51,3 +51,8 @@ class Launch:
 def digest(text: KernelText) -> str:
     """Tell one version of a kernel's text from another."""
     return hashlib.sha256((text.header + text.source).encode()).hexdigest()[:16]
+
+
+def dtype_name(dtype: mx.Dtype) -> str:
+    """MLX's name of a dtype, without the module's."""
+    return str(dtype).rpartition(".")[2]

@@ -15,7 +15,7 @@
 //   band_start    [bands]          int32: first bin of each mel band
 //   band_numbers  [bands + 1]      int32: where each band's numbers begin in filters
 //   filters       [numbers]        float32: weights of the bins of all bands
-//   frame_count   []               int32: frames per row, each HOP samples on
+//   frame_count   [1]              int32: frames per row, each HOP samples on
 //   limits        [2]              float32: added to the square under the root; smallest
 //                                  value before the logarithm
 //   logs          [batch, frame_count, bands]  float32
@@ -28,7 +28,7 @@
 //
 // inputs: samples, window, weights, place, untangling, band_start, band_numbers, filters, frame_count, limits
 // outputs: logs
-// shares: butterfly
+// shares: butterfly_blocks, butterfly_step
 // [header]
 // a * z + b * conj(mirror), as a magnitude or its square.
 template <int POWER>
@@ -43,7 +43,7 @@ const int worker = thread_position_in_threadgroup.x;
 const uint first = threadgroup_position_in_grid.x * FRAMES;
 const uint rows = samples_shape[0];
 const uint row_length = samples_shape[1];
-const uint per_row = frame_count;
+const uint per_row = frame_count[0];
 const int bands = band_start_shape[0];
 
 // Frames beyond the last one are silence.
@@ -57,7 +57,8 @@ for (int i = worker; i < FRAMES * N; i += THREADS) {
         float(samples[at]) * window[2 * pair],
         float(samples[at + 1]) * window[2 * pair + 1]);
   }
-  points[i / N * N + place[pair]] = value;
+  const int target = i / N * N + place[pair];
+  points[target] = value;
 }
 threadgroup_barrier(mem_flags::mem_threadgroup);
 

@@ -21,7 +21,7 @@ import numpy as np
 from mlx_speech.errors import SpeechError
 from mlx_speech.metal_kernels import select
 from mlx_speech.metal_kernels.choices import KernelKey, Timing
-from mlx_speech.metal_kernels.launch import digest
+from mlx_speech.metal_kernels.launch import digest, dtype_name
 from mlx_speech.metal_kernels.log_mel_plan import (
     TEXT,
     LogMelPlan,
@@ -157,10 +157,11 @@ def _to_e(plan: LogMelPlan) -> float:
 def _is_chosen(x: mx.array, plan: LogMelPlan, n_frames: int) -> bool:
     # One timing for all numbers of frames up to the next power of two.
     frames = 1 << (x.shape[0] * n_frames - 1).bit_length()
-    sizes = f"{plan.n_fft} hop {plan.hop_length} power {plan.power} {plan.log}"
-    key = KernelKey(
-        TEXT.name, f"{x.dtype} {sizes}", (frames, plan.n_fft, plan.bands), digest(TEXT)
+    variant = (
+        f"{dtype_name(x.dtype)} {plan.n_fft} hop {plan.hop_length} power {plan.power} "
+        f"{plan.log}"
     )
+    key = KernelKey(TEXT.name, variant, (frames, plan.n_fft, plan.bands), digest(TEXT))
     return select.use_kernel(
         key,
         functools.partial(self_check, x.dtype, plan),
@@ -186,7 +187,7 @@ def _noise(batch: int, n_frames: int, dtype: mx.Dtype, plan: LogMelPlan) -> mx.a
 def _check(x: mx.array, plan: LogMelPlan, n_frames: int) -> None:
     if x.dtype not in DTYPES:
         raise SpeechError(
-            f"a log-mel spectrogram does not take {x.dtype} samples",
+            f"a log-mel spectrogram does not take {dtype_name(x.dtype)} samples",
             "convert them to float32, float16 or bfloat16",
         )
     length = x.shape[-1] if x.ndim else 0

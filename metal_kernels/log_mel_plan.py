@@ -188,4 +188,4 @@ def log_mel_inputs(
 ) -> list[mx.array]:
     """The arrays of that launch."""
     *tables, limits = plan.tables
-    return [samples, *tables, mx.array(n_frames, dtype=mx.int32), limits]
+    return [samples, *tables, mx.array([n_frames], dtype=mx.int32), limits]

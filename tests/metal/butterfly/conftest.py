@@ -59,7 +59,7 @@ class Case:
 
     @property
     def scale(self) -> mx.array:
-        return mx.array(SCALE, dtype=mx.float32)
+        return mx.array([SCALE], dtype=mx.float32)
 
     @property
     def stages(self) -> list[Stage]:
@@ -118,19 +118,36 @@ class Case:
             x_gradient = x_gradient.real
         return x_gradient, np.concatenate(sums)
 
+    @property
+    def forward_inputs(self) -> list[mx.array]:
+        return [self.x, self.flat, self.plan.place, self.scale]
+
+    @property
+    def backward_inputs(self) -> list[mx.array]:
+        return [self.x, self.flat, self.plan.place, self.cotangent, self.scale]
+
+    def check_text(self, text: KernelText) -> None:
+        """Fails where Metal would refuse a text in place of one of the kernels."""
+        if text.name == BACKWARD.name:
+            inputs = self.backward_inputs
+            launch = backward_launch(self.x, self.plan, self.tied)
+        else:
+            inputs = self.forward_inputs
+            launch = forward_launch(self.x, self.plan, self.tied)
+        dtypes, template = launch.output_dtypes, launch.template
+        emulate.check_text(emulate.prepare(text, inputs, dtypes, template))
+
     def forward(self, text: KernelText = FORWARD, **options: Any) -> np.ndarray:
         """Run the forward kernel, or a text in its place."""
         launch = forward_launch(self.x, self.plan, self.tied)
-        inputs = [self.x, self.flat, self.plan.place, self.scale]
-        return _run(text, inputs, launch, **options)[0]
+        return _run(text, self.forward_inputs, launch, **options)[0]
 
     def backward(
         self, text: KernelText = BACKWARD, groups: int | None = 1, **options: Any
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run the backward kernel; partial sums are added up in double precision."""
         launch = backward_launch(self.x, self.plan, self.tied, groups)
-        inputs = [self.x, self.flat, self.plan.place, self.cotangent, self.scale]
-        x_gradient, partial, _ = _run(text, inputs, launch, **options)
+        x_gradient, partial, _ = _run(text, self.backward_inputs, launch, **options)
         summed, start, sums = partial.astype(np.complex128).sum(axis=0), 0, []
         for stage in range(len(self.plan.radices)):
             shape = self.plan.block_shape(stage, tied=False)

@@ -65,6 +65,13 @@ class Case:
             **options,
         )[0]
 
+    def check_text(self, text: KernelText = TEXT) -> None:
+        """Fails where Metal would refuse a text in place of the kernel."""
+        launch = log_mel_launch(self.samples, self.plan, self.n_frames)
+        inputs = log_mel_inputs(self.samples, self.plan, self.n_frames)
+        dtypes, template = launch.output_dtypes, launch.template
+        emulate.check_text(emulate.prepare(text, inputs, dtypes, template))
+
     def check(self, text: KernelText = TEXT, **options: Any) -> None:
         """Fails unless the kernel gives the bands, and without a fault."""
         logs = self.found(text, **options).astype(np.float64)

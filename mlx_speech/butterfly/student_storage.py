@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
 from mlx_speech.audio.mel import MelSpec
 from mlx_speech.audio.stft import Transform
@@ -22,7 +21,7 @@ from mlx_speech.butterfly.storage import (
 from mlx_speech.butterfly.student import LAYOUTS, RoutedMel
 from mlx_speech.errors import SpeechError
 from mlx_speech.hub.load import load_safetensors, read_metadata, refuse_difference
-from mlx_speech.hub.save import save_safetensors
+from mlx_speech.hub.save import flatten_parameters, save_safetensors
 
 KEY = "mlx_speech_student"
 
@@ -122,7 +121,7 @@ def load_rfft(path: str | Path, n_fft: int) -> Transform:
 
 def _own(student: RoutedMel) -> dict[str, mx.array]:
     """What a student has beside its transform."""
-    flat = tree_flatten(student.parameters())
+    flat = flatten_parameters(student).items()
     return {key: array for key, array in flat if not key.startswith("transform.")}
 
 

@@ -62,7 +62,7 @@ def expected() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def real_tekken(recipe: ModuleType) -> Tekken:
-    """The vocabulary of the released models, out of mistral-common's package."""
+    """The vocabulary of the released models; needs `pip install '.[tekken]'`."""
     package = importlib.util.find_spec("mistral_common")
     if package is None or package.origin is None:
         pytest.skip("mistral-common is not installed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -125,6 +126,26 @@ def test_threads_and_grids_are_those_of_the_text(kernel: str, dtype: mx.Dtype) -
             assert dict(call["template"])["BLOCK_ROWS"] == block
         tiles = -(-9 // outputs), -(-batch * length // block)
         assert call["grid"] == (tiles[0] * threads, tiles[1], 1)
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+@pytest.mark.parametrize(
+    ("kernel", "dtype", "registers"),
+    [
+        # A hint only: an Apple core has room for 128 registers of 256 threads.
+        (DECODE, mx.float16, 64),
+        (DECODE_4BIT, mx.bfloat16, 128),
+        (PREFILL, mx.float32, 96),
+    ],
+)
+def test_the_text_compiles_as_cuda_within_its_resources(
+    kernel: str, dtype: mx.Dtype, registers: int
+) -> None:
+    *_, call = calls_of(kernel, dtype, ALL_OPTIONS[:1])
+    used = emulate.compile_cuda(completed(kernel, call))
+    assert used.spilled_bytes == 0
+    assert used.registers <= registers
+    assert used.shared_bytes <= 8960
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -83,7 +83,8 @@ def fitting(
     fit = {name: value for name, value in options.items() if name in known}
     for name, value in options.items():
         if name not in known and value != defaults.get(name):
-            flag = {"find_speech": "no-vad"}.get(name, name).replace("_", "-")
+            flag = {"find_speech": "no-vad", "rfft": "fft"}.get(name, name)
+            flag = flag.replace("_", "-")
             raise SpeechError(
                 f"--{flag} means nothing to {type(model).__name__}",
                 "leave it out, or take a Whisper model",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ from mlx_speech.cli.transcription_screen import TranscriptionScreen
 from mlx_speech.errors import SpeechError
 
 if TYPE_CHECKING:
+    from mlx_speech.audio.stft import Transform
     from mlx_speech.writers import Transcription, WriterOptions
 
 EXAMPLES = """
@@ -57,6 +59,15 @@ def transcribe(
     decoding: DecodingFlags,
     subtitles: SubtitleFlags,
     output: OutputFlags,
+    fft: Annotated[
+        Path | None,
+        typer.Option(
+            "--fft",
+            help="A learned transform in place of the FFT, as `mlx-speech fft` writes "
+            "it, of 400 points.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     recursive: Annotated[
         bool,
         typer.Option(
@@ -81,6 +92,7 @@ def transcribe(
         "language": listening.code,
         **decoding.options(),
         **subtitles.options(),
+        **({} if fft is None else {"rfft": _learned_transform(fft)}),
     }
     found = gather(inputs, recursive)
     names = output.names(found.recordings)
@@ -114,6 +126,13 @@ def transcribe(
         run.options = fitting(run.model, options, defaults)
         run.go_through(todo)
     run.finish()
+
+
+def _learned_transform(path: Path) -> Transform:
+    from mlx_speech.audio import MelSpec
+    from mlx_speech.butterfly.student_storage import load_rfft
+
+    return load_rfft(path, MelSpec.preset("whisper-80").n_fft)
 
 
 @dataclass

@@ -42,6 +42,8 @@ from mlx_speech.writers import Segment, Transcription
 DEFAULT_LANGUAGE = "en"
 # Fewer frames at the end of a lane than this are not heard again: no word is so short.
 SHORTEST_REST = 10
+# Frames by which the end of a text may be wrong.
+SLACK = 20
 
 
 def transcribe_in_batches(
@@ -156,8 +158,20 @@ class _OpenLane:
         timed = [self._timed(segment, place.offset, end) for segment in found or []]
         # Text that is placed behind the sound was made up.
         heard = [s for s in timed if s.text and s.start < end]
+        if heard:
+            self._seek = min(self._seek, self._passed_over(heard[-1].end))
         done = self._lane.frame(min(self._seek, self._lane.frames))
         self._untold.append(([self._lane.segment(s) for s in heard], done))
+
+    def _passed_over(self, until: float) -> int:
+        """Where to go on at the latest: models may stop in front of a pause.
+
+        Speech that begins after all text was passed over, and is heard again by
+        itself. OpenAI's algorithm takes what a window does not hold for silence.
+        """
+        frame = round(until * FRAMES_PER_SECOND)
+        begin = self._lane.next_run(frame + SLACK)
+        return max(frame, begin) if begin is not None else self._lane.frames
 
     def _timed(self, segment: Segment, offset: float, end: float) -> Segment:
         """A segment that begins at its first time, though it be alone in its window.

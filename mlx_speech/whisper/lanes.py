@@ -72,6 +72,20 @@ class Lane:
         """The frame of the lane behind which nobody speaks."""
         return self._lane_frame(len(self.runs) - 1, "speech_end")
 
+    def next_run(self, frame: int) -> int | None:
+        """The frame of the lane where the run begins that has the first speech after.
+
+        Args:
+            frame: of the lane; speech that goes on there does not count.
+
+        Returns:
+            None when no speech begins later.
+        """
+        for index, begin in enumerate(self._bounds[:-1]):
+            if self._lane_frame(index, "speech_start") >= frame:
+                return begin
+        return None
+
     def pieces(self, start: int, frames: int) -> list[tuple[int, int]]:
         """Where a window of the lane lies in the recording.
 

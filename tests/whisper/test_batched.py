@@ -237,6 +237,28 @@ def test_silence_at_the_end_of_a_lane_is_not_heard_again(
     assert oracle.batches == [1, 1]
 
 
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("tones", [SPARSE, MIXED], ids=["sparse", "some"])
+def test_speech_that_the_model_passes_over_is_heard_by_itself(
+    tones: Tones, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = Oracle(monkeypatch)
+    listen = oracle._listen
+
+    def forgetful(mel: np.ndarray, options: Any) -> DecodingResult:
+        result = listen(mel, options)
+        # As if nothing were said after the first pause of 0.4 s.
+        tokens = result.tokens
+        for i in range(4, len(tokens), 4):
+            if tokens[i] - tokens[i - 1] >= 20:
+                return replace(result, tokens=tokens[:i])
+        return result
+
+    monkeypatch.setattr(oracle, "_listen", forgetful)
+    samples = record(tones, tones[-1][2] + 2.0)
+    assert_heard(hear(samples, batch_size=batch_size), tones)
+
+
 def test_only_clips_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     Oracle(monkeypatch)
     samples = record(SPARSE, 80.0)

@@ -82,6 +82,13 @@ def test_pieces_of_a_window_are_frames_of_the_recording() -> None:
     assert [LANE.frame(at) for at in (0, 139, 140, 380)] == [80, 219, 980, 1220]
 
 
+def test_the_next_speech_is_that_which_begins_later() -> None:
+    # Speech begins at frames 20 and 160 of the lane.
+    found = [LANE.next_run(frame) for frame in (0, 20, 21, 160, 161)]
+    assert found == [0, 0, 140, 140, None]
+    assert LANE.speech_end == 360
+
+
 def test_fixed_windows_follow_each_other() -> None:
     runs = [lane.runs for lane in fixed_lanes(100, 2000, WINDOW)]
     assert [[(run.start, run.end) for run in each] for each in runs] == [

@@ -1,11 +1,13 @@
 """Keys and values of a decoder's tokens: as many as come, or the latest only.
 
-Both caches are append-only and tell how many tokens they saw, which is the position of
-the next one, and what mask the next tokens need. Buffers grow by steps, so that few
+Both caches are append-only and tell how many tokens they saw, at what position the next
+one is, and what mask the next tokens need. Buffers grow by steps, so that few
 appends copy what is there (`nn.attention.KeyValueCache` is for a known length).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import mlx.core as mx
 
@@ -27,6 +29,11 @@ class GrowingCache:
     def __init__(self) -> None:
         self.length = 0
         self._buffers: KeysValues | None = None
+
+    @property
+    def position(self) -> int:
+        """Position of the next token."""
+        return self.length
 
     def append(self, keys_bhlc: mx.array, values_bhlc: mx.array) -> KeysValues:
         """Add tokens; give all keys and values, [batch, heads, length, channels]."""
@@ -64,8 +71,30 @@ class SlidingCache:
             raise SpeechError(f"a window of {window} tokens sees nothing")
         self.window = window
         self.length = 0
+        self._position_zero = 0
         self._end = 0
         self._buffers: KeysValues | None = None
+
+    @property
+    def position(self) -> int:
+        """Position of the next token, counted from the last restart."""
+        return self.length - self._position_zero
+
+    def restart_positions(self, turned: Callable[[mx.array, int], mx.array]) -> None:
+        """Count positions from the oldest token that is kept.
+
+        Args:
+            turned: gives keys [batch, heads, n, channels] as they are so many positions
+                further, here a negative number.
+        """
+        kept = self._kept
+        first, shift = self._end - kept, self.position - kept
+        self._position_zero += shift
+        if self._buffers is not None and shift:
+            keys = self._buffers[0]
+            keys[:, :, first : self._end] = turned(
+                keys[:, :, first : self._end], -shift
+            )
 
     def append(self, keys_bhlc: mx.array, values_bhlc: mx.array) -> KeysValues:
         """Add tokens; give the keys and values that one of them sees, oldest first."""

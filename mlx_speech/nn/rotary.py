@@ -14,7 +14,11 @@ import mlx.nn as nn
 from mlx_speech.errors import SpeechError
 from mlx_speech.nn.activations import sigmoid
 from mlx_speech.nn.attention import merge_heads, split_heads
-from mlx_speech.nn.caches import Cache, Mask
+from mlx_speech.nn.caches import Cache, Mask, SlidingCache
+
+# Positions of a stream are counted anew from here on: float32 knows the angle of a
+# position p only to p / 2^24 of a turn or so. Attention sees distances only.
+RESTART_AT = 1 << 16
 
 
 class RotaryAttention(nn.Module):
@@ -68,7 +72,9 @@ class RotaryAttention(nn.Module):
         Returns:
             [batch, length, channels].
         """
-        position = cache.length
+        if isinstance(cache, SlidingCache) and cache.position >= RESTART_AT:
+            cache.restart_positions(self._turned)
+        position = cache.position
         query = self._rotate(split_heads(self.q_proj(x_blc), self.n_heads), position)
         keys = self._rotate(split_heads(self.k_proj(x_blc), self.n_kv_heads), position)
         values = split_heads(self.v_proj(x_blc), self.n_kv_heads)
@@ -78,6 +84,12 @@ class RotaryAttention(nn.Module):
             query, keys, values, scale=self.head_channels**-0.5, mask=mask
         )
         return self.o_proj(merge_heads(attended))
+
+    def _turned(self, keys_bhlc: mx.array, steps: int) -> mx.array:
+        """Rotated keys as they are so many positions further, all by the same angle."""
+        batch, heads, length, channels = keys_bhlc.shape
+        apart = keys_bhlc.reshape(batch, heads * length, 1, channels)
+        return self._rotate(apart, steps).reshape(keys_bhlc.shape)
 
     def _rotate(self, x_bhlc: mx.array, position: int) -> mx.array:
         return mx.fast.rope(

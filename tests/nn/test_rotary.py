@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mlx_speech.errors import SpeechError
+from mlx_speech.nn import rotary
 from mlx_speech.nn.caches import GrowingCache, SlidingCache, new_caches
 from mlx_speech.nn.rotary import RotaryAttention, SwiGLU
 
@@ -90,6 +91,24 @@ def test_parts_attend_as_the_whole_does(
     (cache,) = new_caches(1, window)
     found = in_parts(attention, x, cache, sizes)
     assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("window", [1, 40])
+def test_positions_of_a_stream_are_counted_anew(
+    attention: RotaryAttention,
+    x: np.ndarray,
+    sizes: list[int],
+    window: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rotary, "RESTART_AT", 100)
+    cache = SlidingCache(window)
+    found = in_parts(attention, x, cache, sizes)
+    expected = reference(attention, x, window)
+    assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
+    assert cache.length == LENGTH
+    assert cache.position <= 100 + max(sizes) + window
 
 
 def test_memory_of_a_window_does_not_grow() -> None:

@@ -21,7 +21,7 @@ from mlx_speech.files import replacing_file
 # Both may be set by a user: a compiler command, and the folder of compiled kernels.
 COMPILER_VARIABLE = "MLX_SPEECH_CXX"
 CACHE_VARIABLE = "MLX_SPEECH_EMULATOR_CACHE"
-_MOST_FILES = 2000
+_MOST_FILES = 1000
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Compiler:
 
     Args:
         command: how it is called.
-        clang: whether it is one by nature (Apple's ``g++`` is, and zig's).
+        clang: whether it is one by nature; Apple's ``g++`` is.
     """
 
     command: tuple[str, ...]
@@ -49,7 +49,11 @@ class Compiler:
 
 
 def zig_command() -> tuple[str, ...] | None:
-    """How to call the clang of the PyPI package ``ziglang``, when it is there."""
+    """How to call the clang of the PyPI package ``ziglang``, when it is there.
+
+    Good for checking types. Before it links anything it builds a C++ library for
+    minutes, so kernels run with another compiler.
+    """
     if find_spec("ziglang") is None:
         return None
     return (sys.executable, "-m", "ziglang", "c++")
@@ -60,8 +64,8 @@ def compiler(command: str | None = None) -> Compiler:
     """Choose the compiler that makes kernels run.
 
     Args:
-        command: its name; by default that of ``MLX_SPEECH_CXX``, else the first of g++,
-            clang++ and ziglang.
+        command: its name; by default that of ``MLX_SPEECH_CXX``, else the first of g++
+            and clang++.
 
     Raises:
         SpeechError: there is none.
@@ -71,7 +75,6 @@ def compiler(command: str | None = None) -> Compiler:
         choices = [tuple(asked.split())]
     else:
         choices = [(name,) for name in ("g++", "clang++") if shutil.which(name)]
-        choices += [zig] if (zig := zig_command()) else []
     for choice in choices:
         if shutil.which(choice[0]):
             said = subprocess.run(
@@ -80,7 +83,7 @@ def compiler(command: str | None = None) -> Compiler:
             return Compiler(choice, "clang" in said.lower())
     raise SpeechError(
         f"no C++ compiler is here{f' called {asked}' if asked else ''}",
-        "install g++ or clang, or `pip install ziglang`",
+        f"install g++ or clang++, or set {COMPILER_VARIABLE}",
     )
 
 

@@ -94,7 +94,10 @@ struct alignas(4 * sizeof(T)) vec<T, 3> {
     struct { T r, g, b; };
     emu_swizzle<T, 4, 0, 1> xy;
     emu_swizzle<T, 4, 0, 2> xz;
+    emu_swizzle<T, 4, 1, 0> yx;
     emu_swizzle<T, 4, 1, 2> yz;
+    emu_swizzle<T, 4, 2, 0> zx;
+    emu_swizzle<T, 4, 2, 1> zy;
     emu_swizzle<T, 4, 0, 1, 2> xyz;
     emu_swizzle<T, 4, 2, 1, 0> zyx;
   };

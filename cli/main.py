@@ -105,7 +105,7 @@ app.command("speak", epilog=speak.EXAMPLES)(speak.speak)
 app.add_typer(
     fft.app,
     name="fft",
-    help="Find, quantise, judge and export a learned Fourier transform.",
+    help="Find, distil, quantise, judge and export a learned Fourier transform.",
     epilog=fft.EXAMPLES,
 )
 app.command("convert", epilog=convert.EXAMPLES)(convert.convert)

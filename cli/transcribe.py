@@ -199,21 +199,33 @@ class _Run:
         raise some_failed(self.failures, self.total)
 
     def _take(self, recording: Recording, name: str) -> None:
-        from mlx_speech.models import LISTENING_RATE, listening_samples, transcribe
+        from mlx_speech.models import (
+            LISTENING_RATE,
+            listening_options,
+            listening_samples,
+            transcribe,
+        )
 
         began = time.perf_counter()
         samples = listening_samples(recording.source)
         seconds = len(samples) / LISTENING_RATE
-        self.screen.begin(recording.title, seconds)
+        streams = "on_text" in listening_options(self.model)
+        self.screen.begin(recording.title, seconds, streams)
+        options = self.options | {"listener": self.screen.hear}
+        if self.screen.on_text is not None:
+            options["on_text"] = self.screen.on_text
         try:
-            result = transcribe(
-                samples, self.model, listener=self.screen.hear, **self.options
-            )
+            result = transcribe(samples, self.model, **options)
         finally:
             self.screen.end()
         self._put(recording, name, result)
         self.heard_seconds += seconds
         self.taken_seconds += time.perf_counter() - began
+        for start, end in getattr(result, "truncated", ()):
+            self.screen.warn(
+                f"note: the text of {start:.1f} to {end:.1f} s of `{recording.title}` "
+                "reached its limit, and may lack its end"
+            )
         if not result.text.strip():
             self.screen.note(f"note: nothing is said in `{recording.title}`")
         elif self.options.get("language") is None:

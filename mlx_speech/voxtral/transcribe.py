@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -99,6 +100,12 @@ class VoxtralTranscription(Transcription):
     """
 
     truncated: tuple[Span, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """openai-whisper's result, and the spans of text that is not whole."""
+        return super().to_dict() | {
+            "truncated": [list(span) for span in self.truncated]
+        }
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,8 @@ def load_text(
 
 
 def _shared(names: tuple[str, ...], folder: Path) -> tuple[str, tuple[str, ...]]:
-    text, places = "", ()
+    text = ""
+    places: tuple[str, ...] = ()
     for name in names:
         _, sections, where = _parse(folder / f"{name}.metal")
         if "header" not in sections:

@@ -30,6 +30,10 @@ from mlx_speech.metal_kernels.emulate.tokens import (
     without_comments,
 )
 
+# The tokens that break a rule, with words for the author.
+Rule = Iterator[tuple[Token, str]]
+
+_NAMESPACES = frozenset({"metal", "fast", "precise"})
 _SECOND_DECLARATION = frozenset({"uint", "uint3", "int", "ushort", "const", "auto"})
 
 
@@ -55,14 +59,16 @@ def lint(generated: GeneratedText) -> list[Finding]:
             _matrix_origins(part),
         )
         for rule in rules:
-            for token, message in rule:
-                found.append(_finding(generated, token.line + offset, message))
-    for token, message in (*_header(header, types),):
-        found.append(_finding(generated, token.line, message))
+            found += [
+                _finding(generated, token.line + offset, message)
+                for token, message in rule
+            ]
+    for rule in (_parameters(header), _helpers(header, types), _taken_names(header)):
+        found += [_finding(generated, token.line, message) for token, message in rule]
     for token, message in _body_only(body):
         found.append(_finding(generated, token.line + shift, message))
     found += [
-        Finding("lint", message, f"{kernel.name}") for message in _attributes(generated)
+        Finding("lint", message, kernel.name) for message in _attributes(generated)
     ]
     return list(dict.fromkeys(found))
 
@@ -72,9 +78,6 @@ def _finding(generated: GeneratedText, line: int, message: str) -> Finding:
     lines = (kernel.header + kernel.source).split("\n")
     text = lines[line - 1].strip() if 0 < line <= len(lines) else ""
     return Finding("lint", message, kernel.place(line), text)
-
-
-Rule = Iterator[tuple[Token, str]]
 
 
 def _words(part: Outline) -> Rule:
@@ -100,20 +103,16 @@ def _calls(part: Outline, header: Outline, types: frozenset[str]) -> Rule:
             behind = (closing_angle(parts, behind) or index) + 1
         if behind >= len(parts) or parts[behind].text != "(":
             continue
-        before = parts[index - 1] if index else None
-        declares = before and (before.text in types or before.text in ("*", "&"))
-        if declares and before and before.text in types:
+        before = parts[index - 1].text if index else ""
+        if before in types:
             continue  # `float a(3)`
-        if before and before.text == "::" and index > 1:
-            owner = parts[index - 2].text
-            if owner not in ("metal", "fast", "precise"):
-                continue
+        if before == "::" and parts[index - 2].text not in _NAMESPACES:
+            continue
         yield token, f"`{token.text}` is no known function of Metal's library"
 
 
 def _local_pointers(part: Outline, types: frozenset[str]) -> Rule:
-    bodies = [function.body for function in part.functions] or []
-    for body in (*bodies, part.parts):
+    for body in (*(function.body for function in part.functions), part.parts):
         for statement in statements(body):
             found = declared_pointer(statement, types)
             if found and not found[1] & SPACES and "using" not in found[1]:
@@ -148,37 +147,47 @@ def _matrix_origins(part: Outline) -> Rule:
             yield token, f"{token.text} with an origin has no known-good user"
 
 
-def _header(header: Outline, types: frozenset[str]) -> Rule:
-    defined = {function.name.text: function.name for function in header.functions}
+def _parameters(header: Outline) -> Rule:
+    """Pointers and references of helpers say where they point."""
     for function in header.functions:
         for parameter in function.parameters:
             words = {token.text for token in parameter}
             pointer = has_pointer(parameter)
             if pointer and not words & SPACES:
-                name = parameter[-1].text
-                where = f"parameter `{name}` of {function.name.text}()"
+                where = f"parameter `{parameter[-1].text}` of {function.name.text}()"
                 yield pointer, f"{where} has no address space"
             if pointer and pointer.text == "&" and "threadgroup" in words:
                 yield pointer, "references to threadgroup memory are compiled wrongly"
+
+
+def _helpers(header: Outline, types: frozenset[str]) -> Rule:
+    """What a helper must not do."""
+    for function in header.functions:
         if any(token.text == function.name.text for token in function.body):
             yield function.name, f"{function.name.text}() calls itself"
         for statement in statements(function.body):
-            pointed = declared_pointer(statement, types)
-            if statement[0].text == "threadgroup" and not pointed:
-                yield statement[0], "threadgroup variables belong into the kernel body"
-            if statement[0].text == "static":
-                yield statement[0], "Metal has no static local variables"
+            first = statement[0]
+            if first.text == "threadgroup" and not declared_pointer(statement, types):
+                yield first, "threadgroup variables belong into the kernel body"
+            if first.text == "static":
+                yield first, "Metal has no static local variables"
+
+
+def _taken_names(header: Outline) -> Rule:
+    """Names that MLX's preamble has already defined when the header begins."""
+    taken = preamble_names()
+    defined = {function.name.text: function.name for function in header.functions}
+    for before, token in zip(header.parts, header.parts[1:], strict=False):
+        if before.text in ("struct", "class", "using"):
+            defined[token.text] = token
     for token in header.parts:
-        if token.kind == "directive" and "define" in token.text:
-            for name in header.macros & preamble_names():
-                if re.search(rf"\b{name}\b", token.text):
-                    yield token, f"`{name}` is defined by MLX's preamble"
-    for name in (set(defined) & preamble_names()) - {"operator"}:
-        yield defined[name], f"`{name}` is defined by MLX's preamble"
-    for index, token in enumerate(header.parts[:-1]):
-        name = header.parts[index + 1]
-        if token.text in ("struct", "class", "using") and name.text in preamble_names():
-            yield name, f"`{name.text}` is defined by MLX's preamble"
+        if token.kind == "directive":
+            macro = re.match(r"\s*#\s*define\s+(\w+)", token.text)
+            if macro:
+                defined[macro[1]] = token
+    for name, token in defined.items():
+        if name in taken:
+            yield token, f"`{name}` is defined by MLX's preamble"
 
 
 def _body_only(body: Outline) -> Rule:

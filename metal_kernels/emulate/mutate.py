@@ -152,13 +152,12 @@ def _of_part(text: KernelText, part: str) -> Iterator[Mutant]:
     for index, kind, change, new in _changes(parts):
         changed = [*parts[:index], *new, *parts[index + 1 :]]
         line = parts[index].line
-        yield Mutant(
-            kind,
-            change,
-            text.place(line + shift),
-            lines[line - 1].strip(),
-            replace(text, **{part: join(changed)}),
-        )
+        if part == "header":
+            mutated = replace(text, header=join(changed))
+        else:
+            mutated = replace(text, source=join(changed))
+        place, shown = text.place(line + shift), lines[line - 1].strip()
+        yield Mutant(kind, change, place, shown, mutated)
 
 
 def _changes(parts: list[Token]) -> Iterator[tuple[int, str, str, list[Token]]]:

@@ -37,7 +37,8 @@ def mlx_text(
     """
     import mlx.core as mx
 
-    call = mx.fast.metal_kernel(
+    # MLX's stubs call it an object.
+    call: Any = mx.fast.metal_kernel(
         name=kernel.name,
         input_names=list(kernel.input_names),
         output_names=list(kernel.output_names),
@@ -64,7 +65,7 @@ def mlx_text(
         printed = _caught_output(lambda: mx.export_function(path, traced, *arrays))
     fence = "```\n"
     if printed.count(fence) < 2:
-        raise RuntimeError(f"MLX {mx.__version__} printed no kernel: {printed[:200]!r}")
+        raise RuntimeError(f"this MLX printed no kernel: {printed[:200]!r}")
     return printed[printed.index(fence) + len(fence) : printed.rindex("\n" + fence)]
 
 

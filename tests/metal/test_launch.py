@@ -1,4 +1,4 @@
-"""The edges of a launch: strides, scalars, modes of arithmetic, compilers, the cache."""
+"""The edges of a launch: strides, scalars, modes of arithmetic, the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIMD groups, their matrices, vectors and small floats mean what they mean in Metal."""
+"""SIMD groups, matrices, vectors and small floats mean what they mean in Metal."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_matrices_multiply(dtype: mx.Dtype, transpose: bool) -> None:
         "threadgroup float tile[64];\n"
         "const uint lane = thread_index_in_simdgroup;\n"
         "simdgroup_matrix<T, 8, 8> l, r;\n"
-        "simdgroup_matrix<float, 8, 8> m = make_filled_simdgroup_matrix<float, 8>(1.0);\n"
+        "simdgroup_float8x8 m = make_filled_simdgroup_matrix<float, 8>(1.0);\n"
         "simdgroup_load(l, a, 8);\n"
         f"simdgroup_load(r, b, 12, ulong2(0, 0), {str(transpose).lower()});\n"
         "simdgroup_multiply_accumulate(m, l, r, m);\n"
@@ -170,18 +170,8 @@ def test_half_rounds_as_numpy_does() -> None:
     values = np.concatenate(
         [
             draw.standard_normal(4000) * 10.0 ** draw.integers(-9, 6, 4000),
-            [
-                0.0,
-                -0.0,
-                65504,
-                65519.99,
-                65520,
-                np.inf,
-                -np.inf,
-                np.nan,
-                2**-24,
-                2**-25,
-            ],
+            [0.0, -0.0, 65504, 65519.99, 65520, np.inf, -np.inf, np.nan],
+            [2.0**-24, 2.0**-25],
             np.float16(draw.integers(0, 0x7C00, 54).astype(np.uint16).view(np.float16)),
         ]
     ).astype(np.float32)

@@ -39,6 +39,8 @@ void __ubsan_handle_float_cast_overflow(void*, void*) {
 void __ubsan_handle_type_mismatch_v1(void*, void* address) {
   find_at_pc("misaligned", CALLER, "access at 0x%llx, thread %d of group %u",
              (unsigned long long)(uintptr_t)address, state.current, state.group);
+  // The processor may refuse such an access as a GPU would.
+  if (state.current >= 0) stop_launch();
 }
 
 // -fsanitize-coverage=trace-pc. A thread that enters this many blocks never ends.

@@ -132,6 +132,13 @@ FAULTS = {
         "misaligned",
         1,
     ),
+    "misaligned vector copied whole": (
+        "float4 kept[2];\nfor (uint o = 0; o < 2; ++o) {\n"
+        "kept[o] = float4(*(const device vec<float, 4>*)(x + 1 + o));\n}\n"
+        "y[i] = dot(kept[0], kept[1]);\n",
+        "misaligned",
+        3,
+    ),
     "shift too far": ("y[i] = float(1u << (i + 1));\n", "shift", 1),
     "division by zero": ("y[i] = float(5u / (i - 3u));\n", "division", 1),
     "conversion out of range": ("y[i] = float(uint(x[i] - 5.0f));\n", "conversion", 1),

@@ -203,14 +203,19 @@ def self_check(name: str, dtype: mx.Dtype, plan: ButterflyPlan, tied: bool) -> s
     return ""
 
 
-def _is_chosen(name: str, x: mx.array, plan: ButterflyPlan, tied: bool) -> bool:
-    text = FORWARD if name == FORWARD.name else BACKWARD
+def variant_name(x: mx.array, plan: ButterflyPlan, tied: bool) -> str:
+    """What a kernel is compiled for, in words."""
     radices = "*".join(map(str, plan.radices))
-    kind = "tied" if tied else "untied"
+    return f"{dtype_name(x.dtype)} {radices} {'tied' if tied else 'untied'}"
+
+
+def _is_chosen(name: str, x: mx.array, plan: ButterflyPlan, tied: bool) -> bool:
     # One timing for all batches up to the next power of two.
     batch = 1 << (x.shape[0] - 1).bit_length()
-    variant = f"{dtype_name(x.dtype)} {radices} {kind}"
-    key = KernelKey(name, variant, (batch, plan.points), digest(text))
+    text = FORWARD if name == FORWARD.name else BACKWARD
+    key = KernelKey(
+        name, variant_name(x, plan, tied), (batch, plan.points), digest(text)
+    )
     return select.use_kernel(
         key,
         functools.partial(self_check, name, x.dtype, plan, tied),

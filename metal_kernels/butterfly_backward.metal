@@ -305,6 +305,7 @@ for (uint first = own_group * FRAMES; first < batch; first += groups * FRAMES) {
   backward_step<N, STEP0, 1, TIED, FRAMES, THREADS>(
       points, w0, own_kept, sums, add, worker);
 
+  // No barrier behind this: each place is read by the thread that sets it next.
   for (int i = worker; i < ROUND; i += THREADS) {
     const uint frame = first + i / N;
     if (frame < batch) {
@@ -312,5 +313,4 @@ for (uint first = own_group * FRAMES; first < batch; first += groups * FRAMES) {
       write_point(x_gradient, frame * N + i % N, points[source]);
     }
   }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
 }

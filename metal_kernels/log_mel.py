@@ -141,27 +141,31 @@ def self_check(dtype: mx.Dtype, plan: LogMelPlan) -> str:
     assert plan.butterfly is not None
     # One frame more than a threadgroup takes: the last one is not full.
     n_frames = geometry(plan.butterfly.points)[0] + 1
-    x = _noise(1, n_frames, dtype, plan)
-    found = mx.exp(log_mel_by_kernel(plan, n_frames)(x) * _to_e(plan))
+    x = draw_samples(1, n_frames, dtype, plan)
+    found = magnitudes_of(log_mel_by_kernel(plan, n_frames)(x), plan)
     mx.eval(found)
     with mx.stream(mx.cpu):
-        expected = mx.exp(log_mel_reference(x, plan, n_frames) * _to_e(plan))
+        expected = magnitudes_of(log_mel_reference(x, plan, n_frames), plan)
         mx.eval(expected)
     return select.difference([found], [expected], TOLERANCE)
 
 
-def _to_e(plan: LogMelPlan) -> float:
-    return 1.0 if plan.log == "ln" else float(np.log(10.0))
+def magnitudes_of(logs: mx.array, plan: LogMelPlan) -> mx.array:
+    """Undo the logarithm: what kernels are compared by."""
+    return mx.exp(logs if plan.log == "ln" else logs * float(np.log(10.0)))
+
+
+def variant_name(x: mx.array, plan: LogMelPlan) -> str:
+    """What the kernel is compiled for, in words."""
+    words = f"{plan.n_fft} hop {plan.hop_length} power {plan.power} {plan.log}"
+    return f"{dtype_name(x.dtype)} {words}"
 
 
 def _is_chosen(x: mx.array, plan: LogMelPlan, n_frames: int) -> bool:
     # One timing for all numbers of frames up to the next power of two.
     frames = 1 << (x.shape[0] * n_frames - 1).bit_length()
-    variant = (
-        f"{dtype_name(x.dtype)} {plan.n_fft} hop {plan.hop_length} power {plan.power} "
-        f"{plan.log}"
-    )
-    key = KernelKey(TEXT.name, variant, (frames, plan.n_fft, plan.bands), digest(TEXT))
+    shape = (frames, plan.n_fft, plan.bands)
+    key = KernelKey(TEXT.name, variant_name(x, plan), shape, digest(TEXT))
     return select.use_kernel(
         key,
         functools.partial(self_check, x.dtype, plan),
@@ -170,7 +174,7 @@ def _is_chosen(x: mx.array, plan: LogMelPlan, n_frames: int) -> bool:
 
 
 def _timing(n_frames: int, dtype: mx.Dtype, plan: LogMelPlan) -> Timing:
-    x = _noise(1, n_frames, dtype, plan)
+    x = draw_samples(1, n_frames, dtype, plan)
     mx.eval(x)
     return select.time_both(
         lambda: log_mel_by_kernel(plan, n_frames)(x),
@@ -178,7 +182,10 @@ def _timing(n_frames: int, dtype: mx.Dtype, plan: LogMelPlan) -> Timing:
     )
 
 
-def _noise(batch: int, n_frames: int, dtype: mx.Dtype, plan: LogMelPlan) -> mx.array:
+def draw_samples(
+    batch: int, n_frames: int, dtype: mx.Dtype, plan: LogMelPlan
+) -> mx.array:
+    """Noise of so many frames, [batch, length]."""
     length = (n_frames - 1) * plan.hop_length + plan.n_fft
     draw = np.random.default_rng(0)
     return mx.array(draw.standard_normal((batch, length)).astype("f4")).astype(dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -161,3 +162,32 @@ def matrix_product() -> Case:
         a.astype(np.float64) @ b / tops[:, None],
         1e-6,
     )
+
+
+@pytest.fixture(scope="session")
+def apart() -> Callable[..., Callable[[KernelText], None]]:
+    """Make a test of a text run in a process of its own, which a mutant may crash."""
+
+    def wrapped(test: Callable[[KernelText], object]) -> Callable[[KernelText], None]:
+        def in_child(text: KernelText) -> None:
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    # The threads of MLX's streams do not live on in a child.
+                    with mx.stream(mx.new_stream(mx.cpu)):
+                        test(text)
+                    status = 0
+                except emulate.KernelFault as fault:
+                    status = 2 if fault.kinds == {"compile"} else 1
+                finally:
+                    os._exit(status)
+            status = os.waitpid(child, 0)[1]
+            if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 2:
+                refused = emulate.Finding("compile", "the compiler refuses it")
+                raise emulate.KernelFault(text.name, [refused])
+            assert status == 0
+
+        return in_child
+
+    return wrapped

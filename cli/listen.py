@@ -31,8 +31,10 @@ Examples:
 
     mlx-speech listen --list-devices
 
-Each utterance is written down when a pause has ended it. Ctrl-C ends; what was said is
-then in the file.
+    mlx-speech listen -m voxtral-realtime
+
+Each utterance is written down when a pause has ended it; Voxtral Realtime writes while
+it hears. Ctrl-C ends; what was said is then in the file.
 """
 # What was cut out of a stream is heard as a whole.
 WHOLE = {"find_speech": None, "batch_size": 1}
@@ -86,6 +88,7 @@ def listen(
         return
     from mlx_speech.audio.utterances import UtteranceOptions
     from mlx_speech.cli.listeners import fitting, open_listener
+    from mlx_speech.cli.streamed_captions import follow_stream, hears_streams
     from mlx_speech.models import LISTENING_RATE
 
     cut = UtteranceOptions(pause=pause, longest=max_seconds)
@@ -103,7 +106,10 @@ def listen(
     with open_source(input_file, device, LISTENING_RATE) as blocks:
         if not quiet:
             print_note("listening; Ctrl-C ends")
-        _follow(blocks, LISTENING_RATE, cut, captions, verbose, quiet)
+        if hears_streams(model):
+            follow_stream(_until_ctrl_c(blocks), captions, cut, verbose)
+        else:
+            _follow(blocks, LISTENING_RATE, cut, captions, verbose, quiet)
     if output is not None:
         captions.save()
         print_note(f"wrote {output}")

@@ -7,7 +7,7 @@ upper one. Recordings of any length, in memory that does not grow with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -91,10 +91,35 @@ def find_speech(
         SpeechError: while iterating; a sample that is no finite number, or a rate too
             low for speech.
     """
-    options = options or SpeechOptions()
     counter = _Counter([source] if isinstance(source, np.ndarray) else source)
+    scores = speech_scores(counter, sample_rate)
+    yield from spans_of_scores(
+        scores, HOP_SECONDS, options, lambda: counter.samples / sample_rate
+    )
+
+
+def spans_of_scores(
+    scores: Iterable[np.ndarray],
+    hop_seconds: float,
+    options: SpeechOptions | None,
+    duration: Callable[[], float],
+    first_centre: float = 0.0,
+) -> Iterator[Span]:
+    """The stretches in which scores say that somebody speaks.
+
+    Args:
+        scores: float [frames] each.
+        hop_seconds: between two frames.
+        options: see :class:`SpeechOptions`.
+        duration: seconds of the recording, known once the scores have ended.
+        first_centre: seconds at which the first frame is centred.
+
+    Yields:
+        Spans in order, apart from each other.
+    """
+    options = options or SpeechOptions()
     pending: Span | None = None
-    for run in _runs(speech_scores(counter, sample_rate), options):
+    for run in _runs(scores, hop_seconds, first_centre, options):
         if pending and run.start - pending.end < options.shortest_silence:
             pending = Span(pending.start, run.end)
             continue
@@ -102,7 +127,7 @@ def find_speech(
             yield _padded(pending, options.padding, run.start)
         pending = run
     if pending and pending.seconds >= options.shortest_speech:
-        yield _padded(pending, options.padding, counter.samples / sample_rate)
+        yield _padded(pending, options.padding, duration())
 
 
 def cut_at_silences(
@@ -165,18 +190,26 @@ class _Counter:
             yield block
 
 
-def _runs(scores: Iterable[np.ndarray], options: SpeechOptions) -> Iterator[Span]:
+def _runs(
+    scores: Iterable[np.ndarray],
+    hop_seconds: float,
+    first_centre: float,
+    options: SpeechOptions,
+) -> Iterator[Span]:
     """Unbroken stretches above ``offset`` that reach ``onset``, without clicks."""
     begin: int | None = None
     peak = 0.0
+    # A frame stands for the time halfway to its neighbours.
+    first_edge = first_centre - 0.5 * hop_seconds
     for frame, score in enumerate(_with_silence(scores)):
         if score > options.offset:
             if begin is None:
                 begin, peak = frame, 0.0
             peak = max(peak, score)
         elif begin is not None:
-            # A frame stands for the time halfway to its neighbours.
-            span = Span((begin - 0.5) * HOP_SECONDS, (frame - 0.5) * HOP_SECONDS)
+            span = Span(
+                first_edge + begin * hop_seconds, first_edge + frame * hop_seconds
+            )
             begin = None
             if peak >= options.onset and span.seconds >= CLICK_SECONDS:
                 yield span

@@ -166,8 +166,10 @@ def distill(
     from mlx_speech.butterfly.student_storage import save_student
 
     chosen = preset_named(preset or "single-sparse-gain")
+    layout_name = chosen.layout if layout is None else layout.value
     if compute_fraction is None:
-        compute_fraction = chosen.compute_fraction
+        unpruned = layout_name == "full"
+        compute_fraction = 1.0 if unpruned else chosen.compute_fraction
     first, last = _temperatures(temperature)
     settings = DistillSettings(
         compute_fraction=compute_fraction,
@@ -187,7 +189,7 @@ def distill(
     student = RoutedMel(
         spec,
         mode.value,
-        chosen.layout if layout is None else layout.value,
+        layout_name,
         chosen.corrector if corrector is None else corrector.value,
     )
     training = recordings(train_audio, sample_rate)

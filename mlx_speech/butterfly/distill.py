@@ -187,12 +187,18 @@ def distill(
         observe: told (what, step, steps, loss or share) now and then.
 
     Raises:
-        SpeechError: the training diverged.
+        SpeechError: the training diverged; a share below 1 of the layout `full`.
     """
     settings = settings or DistillSettings()
     started = time.process_time()
     losses: list[tuple[int, float]] = []
-    if student.layout != "full" and settings.compute_fraction < 1:
+    if settings.compute_fraction < 1:
+        if student.layout == "full":
+            raise SpeechError(
+                "the layout `full` prunes nothing, and a compute fraction of "
+                f"{settings.compute_fraction} was asked for",
+                "take the layout `single` or `dual`, or the fraction 1",
+            )
         if settings.method == "logit":
             losses += _train_gates(student, data, settings, observe)
         find_gates(student, data, settings, observe)

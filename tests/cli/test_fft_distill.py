@@ -68,6 +68,7 @@ def test_the_report_has_its_baselines(
     ("options", "message"),
     [
         (("--n-fft", 48), "no power of two"),
+        (("--layout", "full", "--compute-fraction", 0.9), "prunes nothing"),
         (("--compute-fraction", 1.5), "compute fraction"),
         (("--preset", "sparse"), "unknown preset `sparse`"),
         (("--losses", "mel=2,colour=1"), "unknown losses: colour"),

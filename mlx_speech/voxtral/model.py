@@ -14,14 +14,16 @@ import mlx.nn as nn
 from mlx_speech.errors import SpeechError
 from mlx_speech.nn.activations import gelu
 from mlx_speech.nn.caches import Cache
+from mlx_speech.nn.conv import current_device
 from mlx_speech.nn.speech_encoder import SpeechEncoder
 from mlx_speech.voxtral.config import VoxtralConfig
 from mlx_speech.voxtral.decoder import LanguageModel
 
 # Chunks that are encoded at a time, and tokens of a prompt that are read at a time:
-# what bounds memory for long recordings.
+# what bounds memory for long recordings. On a CPU, attention holds all scores at once.
 CHUNKS_AT_ONCE = 4
 PREFILL_TOKENS = 2048
+PREFILL_TOKENS_ON_CPU = 256
 
 
 class Projector(nn.Module):
@@ -130,18 +132,21 @@ class Voxtral(nn.Module):
         return self.language_model.new_caches()
 
     def prefill(
-        self, prompt_blc: mx.array, caches: list[Cache], step: int = PREFILL_TOKENS
+        self, prompt_blc: mx.array, caches: list[Cache], step: int | None = None
     ) -> mx.array:
         """Read a prompt in parts.
 
         Args:
             prompt_blc: embeddings [1, length, channels].
             caches: receive it.
-            step: tokens of a part.
+            step: tokens of a part; None: as many as the device is good for.
 
         Returns:
             Logits of the token after it, float32 [1, vocabulary].
         """
+        if step is None:
+            on_cpu = current_device() == "cpu"
+            step = PREFILL_TOKENS_ON_CPU if on_cpu else PREFILL_TOKENS
         hidden = prompt_blc
         for start in range(0, prompt_blc.shape[1], step):
             hidden = self.language_model(prompt_blc[:, start : start + step], caches)

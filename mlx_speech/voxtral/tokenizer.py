@@ -119,8 +119,11 @@ class Tekken:
         )
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of one id, which may be part of a character; none if special."""
-        if token < self.n_special:
+        """The bytes of one id, which may be part of a character; none if special.
+
+        A model may have more rows than there are ids, none of which means anything.
+        """
+        if not self.n_special <= token < self.size:
             return b""
         return self._encoding.decode_single_token_bytes(token - self.n_special)
 

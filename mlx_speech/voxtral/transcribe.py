@@ -244,14 +244,21 @@ def tokenizer_of(model: Voxtral | VoxtralRealtime) -> Tekken:
     """The tokenizer beside a model's weights.
 
     Raises:
-        SpeechError: the model came from nowhere, or there is none.
+        SpeechError: the model came from nowhere, there is none, or it is another's.
     """
     if model.folder is None:
         raise SpeechError(
             "this model was not loaded from a folder, so it has no tokenizer",
             "give a tokenizer",
         )
-    return Tekken.from_folder(model.folder)
+    tokenizer = Tekken.from_folder(model.folder)
+    if tokenizer.size > model.config.text.vocab_size:
+        raise SpeechError(
+            f"the tokenizer in `{model.folder}` has {tokenizer.size} tokens and the "
+            f"model {model.config.text.vocab_size}",
+            "use the tokenizer that came with the weights",
+        )
+    return tokenizer
 
 
 def _written(

@@ -47,6 +47,7 @@ def test_special_tokens_leave_no_text(tekken: Tekken) -> None:
     assert special == [1, 24, 34]
     euro = tekken.encode("€")
     assert tekken.decode([*special, *euro[:1], 32, *euro[1:]]) == "€"
+    assert tekken.decode([tekken.size, tekken.size + 7]) == ""
 
 
 def test_streamed_text_is_cut_between_characters(

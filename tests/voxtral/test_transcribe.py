@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -196,3 +197,14 @@ def test_empty_audio_and_absent_tokenizers_are_refused(
     loaded.folder = tmp_path
     with pytest.raises(SpeechError, match=r"has no tokenizer, tekken\.json"):
         ask(loaded, [Turn("user", ["Why?"])])
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(
+    tiny: Voxtral, recipe: ModuleType, tmp_path: Path
+) -> None:
+    text = replace(tiny.config.text, vocab_size=500)
+    model = Voxtral(replace(tiny.config, text=text))
+    model.folder = tmp_path
+    (tmp_path / "tekken.json").write_text(json.dumps(recipe.tekken()))
+    with pytest.raises(SpeechError, match="has 512 tokens and the model 500"):
+        ask(model, [Turn("user", ["Why?"])])

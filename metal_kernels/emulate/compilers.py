@@ -59,7 +59,6 @@ def zig_command() -> tuple[str, ...] | None:
     return (sys.executable, "-m", "ziglang", "c++")
 
 
-@functools.cache
 def compiler(command: str | None = None) -> Compiler:
     """Choose the compiler that makes kernels run.
 
@@ -70,7 +69,11 @@ def compiler(command: str | None = None) -> Compiler:
     Raises:
         SpeechError: there is none.
     """
-    asked = command or os.environ.get(COMPILER_VARIABLE)
+    return _compiler(command or os.environ.get(COMPILER_VARIABLE, ""))
+
+
+@functools.cache
+def _compiler(asked: str) -> Compiler:
     if asked:
         choices = [tuple(asked.split())]
     else:

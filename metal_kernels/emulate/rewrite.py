@@ -79,7 +79,7 @@ def replace_shared(
                 index, before = end + 1, ";"
                 continue
         out.append(token.text)
-        if not token.silent:
+        if not token.silent and token.kind != "directive":
             before = token.text
         index += 1
     return "".join(out), found

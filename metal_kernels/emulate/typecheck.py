@@ -162,14 +162,18 @@ def _next_spoken(parts: list[Token], start: int) -> int:
     return start
 
 
-@functools.cache
 def clang() -> Compiler:
     """Find a clang: that of ``MLX_SPEECH_CLANG``, the system's, or ziglang's.
 
     Raises:
         SpeechError: none is here, or it is too old.
     """
-    if asked := os.environ.get(CLANG_VARIABLE):
+    return _clang(os.environ.get(CLANG_VARIABLE, ""))
+
+
+@functools.cache
+def _clang(asked: str) -> Compiler:
+    if asked:
         choices = [tuple(asked.split())]
     else:
         names = [f"clang++-{version}" for version in range(30, _OLDEST_CLANG - 1, -1)]

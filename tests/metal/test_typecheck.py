@@ -177,9 +177,9 @@ def test_without_clang_the_words_say_what_to_install(
 ) -> None:
     monkeypatch.setattr(typecheck.shutil, "which", lambda name: None)
     monkeypatch.setattr(typecheck, "zig_command", lambda: None)
-    typecheck.clang.cache_clear()
+    typecheck._clang.cache_clear()
     try:
         with pytest.raises(SpeechError, match="pip install ziglang"):
             emulate.check_text(prefix_sum().generated())
     finally:
-        typecheck.clang.cache_clear()
+        typecheck._clang.cache_clear()

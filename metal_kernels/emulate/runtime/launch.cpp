@@ -13,7 +13,6 @@
 namespace emulator {
 
 State state;
-bool reserve_memory();
 
 namespace {
 

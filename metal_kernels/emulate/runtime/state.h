@@ -120,6 +120,7 @@ void leave_thread();                // back to the scheduler
 bool run_group();                   // false when the launch was stopped
 uint64_t next_random();
 
+bool reserve_memory();
 Region& open_region(int slot, uint64_t bytes);
 void close_region(int slot);
 void find_image(const void* address_inside);

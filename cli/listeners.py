@@ -83,7 +83,8 @@ def fitting(
     fit = {name: value for name, value in options.items() if name in known}
     for name, value in options.items():
         if name not in known and value != defaults.get(name):
-            flag = {"find_speech": "no-vad", "rfft": "fft"}.get(name, name)
+            speech = "vad-method" if value else "no-vad"
+            flag = {"find_speech": speech, "rfft": "fft"}.get(name, name)
             flag = flag.replace("_", "-")
             raise SpeechError(
                 f"--{flag} means nothing to {type(model).__name__}",

@@ -23,6 +23,13 @@ class Task(Enum):
     translate = "translate"
 
 
+class SpeechDetector(Enum):
+    """How speech is told from everything else."""
+
+    energy = "energy"
+    silero = "silero"
+
+
 def _number(*names: str, help: str) -> Any:
     return typer.Option(
         *names,
@@ -247,6 +254,14 @@ class DecodingFlags:
             rich_help_panel=_DECODING,
         ),
     ] = True
+    vad_method: Annotated[
+        SpeechDetector,
+        typer.Option(
+            help="How that is found: by the energy of bands, or by Silero's network "
+            "(the extra `vad`).",
+            rich_help_panel=_DECODING,
+        ),
+    ] = SpeechDetector.energy
     draft: Annotated[
         str | None,
         typer.Option(
@@ -311,8 +326,18 @@ class DecodingFlags:
             **whispers,
             "exact": self.exact,
             "batch_size": self.batch_size,
-            **({} if self.vad else {"find_speech": None}),
+            **self._detection(),
         }
+
+    def _detection(self) -> dict[str, Any]:
+        """The option ``find_speech``, unless it is the usual one."""
+        if not self.vad:
+            return {"find_speech": None}
+        if self.vad_method is SpeechDetector.energy:
+            return {}
+        from mlx_speech.audio.silero import find_speech_by_silero
+
+        return {"find_speech": find_speech_by_silero}
 
 
 def _check(whispers: dict[str, Any]) -> None:

@@ -66,6 +66,8 @@ def test_options_that_a_family_does_not_know(monkeypatch: pytest.MonkeyPatch) ->
     assert fitting(object(), given, defaults) == expected
     with pytest.raises(SpeechError, match="--beam-size means nothing to object"):
         fitting(object(), {**given, "beam_size": 3}, defaults)
+    with pytest.raises(SpeechError, match="--vad-method means nothing"):
+        fitting(object(), {**given, "find_speech": len}, defaults)
     with pytest.raises(SpeechError, match="--no-vad means nothing"):
         fitting(
             object(), {**given, "find_speech": None}, {**defaults, "find_speech": 1}

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 import mlx_speech
+from mlx_speech.audio import Span
 from mlx_speech.writers import FORMATS, WriterOptions, render
 
 Run = Callable[..., tuple[int, str, str]]
@@ -259,6 +260,22 @@ def test_every_flag_reaches_the_library(
     assert heard.pop("temperature") == (0.4,)
     assert heard.pop("find_speech") is None
     assert heard == flags
+
+
+def test_silero_finds_the_speech_when_asked(
+    run: Run, talk: Path, whisper_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def second_half(samples: np.ndarray, rate: int) -> list[Span]:
+        return [Span(1.7, len(samples) / rate)]
+
+    monkeypatch.setattr("mlx_speech.audio.silero.find_speech_by_silero", second_half)
+    code, out, _ = run(talk, "--vad-method", "silero", "-v")
+    assert code == 0
+    assert float(out[4:10]) >= 1.7
+    expected = mlx_speech.transcribe(
+        talk, whisper_folder, temperature=0.0, find_speech=second_half
+    )
+    assert len(out.splitlines()) == len(expected.segments) > 0
 
 
 def test_temperatures_are_those_of_openai(

@@ -203,10 +203,10 @@ def self_check(name: str, dtype: mx.Dtype, plan: ButterflyPlan, tied: bool) -> s
     return ""
 
 
-def variant_name(x: mx.array, plan: ButterflyPlan, tied: bool) -> str:
+def variant_name(dtype: mx.Dtype, plan: ButterflyPlan, tied: bool) -> str:
     """What a kernel is compiled for, in words."""
     radices = "*".join(map(str, plan.radices))
-    return f"{dtype_name(x.dtype)} {radices} {'tied' if tied else 'untied'}"
+    return f"{dtype_name(dtype)} {radices} {'tied' if tied else 'untied'}"
 
 
 def _is_chosen(name: str, x: mx.array, plan: ButterflyPlan, tied: bool) -> bool:
@@ -214,7 +214,7 @@ def _is_chosen(name: str, x: mx.array, plan: ButterflyPlan, tied: bool) -> bool:
     batch = 1 << (x.shape[0] - 1).bit_length()
     text = FORWARD if name == FORWARD.name else BACKWARD
     key = KernelKey(
-        name, variant_name(x, plan, tied), (batch, plan.points), digest(text)
+        name, variant_name(x.dtype, plan, tied), (batch, plan.points), digest(text)
     )
     return select.use_kernel(
         key,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from math import isqrt
 
@@ -48,6 +49,7 @@ _TIMED = (
     ((4, 4, 5, 5), True),
 )
 _SCALE = 0.5
+Draw = Callable[[], tuple[mx.array, mx.array, mx.array]]
 
 
 def verification_cases() -> Iterator[KernelCase]:
@@ -67,26 +69,30 @@ def verification_cases() -> Iterator[KernelCase]:
 def _values(
     radices: tuple[int, ...], tied: bool, dtype: mx.Dtype, timed: bool = False
 ) -> KernelCase:
-    plan, x, flat, _ = _draw(radices, tied, dtype, timed)
-    blocks = split_weights(flat, plan, tied)
+    plan, batch, draw = _prepare(radices, tied, dtype, timed)
+
+    def found() -> Sequence[mx.array]:
+        x, flat, _ = draw()
+        return [butterfly_by_kernel(plan, tied, _SCALE)(x, flat)]
 
     def reference() -> Sequence[mx.array]:
-        return [butterfly_reference(x, blocks, plan, _SCALE)]
+        x, flat, _ = draw()
+        return [butterfly_reference(x, split_weights(flat, plan, tied), plan, _SCALE)]
 
     rivals: dict[str, Call] = {}
     if timed:
         rivals = {
             "MLX operations": reference,
-            "two block products": _block_products(x, plan.points),
-            "mx.fft": lambda: [mx.fft.fft(x)],
+            "two block products": _block_products(draw, plan.points),
+            "mx.fft": lambda: [mx.fft.fft(draw()[0])],
         }
     return KernelCase(
         FORWARD.name,
-        variant_name(x, plan, tied),
-        f"{x.shape[0]} x {plan.points} points",
+        variant_name(dtype, plan, tied),
+        f"{batch} x {plan.points} points",
         "values",
         TOLERANCES[mx.complex64],
-        lambda: [butterfly_by_kernel(plan, tied, _SCALE)(x, flat)],
+        found,
         _on_cpu(reference),
         rivals,
     )
@@ -95,40 +101,52 @@ def _values(
 def _gradients(
     radices: tuple[int, ...], tied: bool, dtype: mx.Dtype, timed: bool = False
 ) -> KernelCase:
-    plan, x, flat, cotangent = _draw(radices, tied, dtype, timed)
+    plan, batch, draw = _prepare(radices, tied, dtype, timed)
 
     def reference() -> Sequence[mx.array]:
-        return reference_gradients(x, flat, cotangent, plan, tied, _SCALE)
+        return reference_gradients(*draw(), plan, tied, _SCALE)
 
     return KernelCase(
         BACKWARD.name,
-        variant_name(x, plan, tied),
-        f"{x.shape[0]} x {plan.points} points",
+        variant_name(dtype, plan, tied),
+        f"{batch} x {plan.points} points",
         "gradients",
         TOLERANCES[dtype],
-        lambda: gradients_by_kernel(x, flat, cotangent, plan, tied, _SCALE),
+        lambda: gradients_by_kernel(*draw(), plan, tied, _SCALE),
         _on_cpu(reference),
         {"MLX operations": reference} if timed else {},
     )
 
 
-def _draw(
+def _prepare(
     radices: tuple[int, ...], tied: bool, dtype: mx.Dtype, timed: bool
-) -> tuple[ButterflyPlan, mx.array, mx.array, mx.array]:
+) -> tuple[ButterflyPlan, int, Draw]:
+    """A plan, the number of rows, and the arrays, which are drawn at their first use.
+
+    Some are large, and not every case is run everywhere.
+    """
     plan = ButterflyPlan(radices, digit_reversal(radices))
     # One row more than a threadgroup takes.
     batch = _BATCH if timed else geometry(plan.points)[0] + 1
-    return plan, *draw_butterfly(batch, dtype, plan, tied, seed=0)
+
+    @functools.cache
+    def draw() -> tuple[mx.array, mx.array, mx.array]:
+        return draw_butterfly(batch, dtype, plan, tied, seed=0)
+
+    return plan, batch, draw
 
 
-def _block_products(x: mx.array, points: int) -> Call:
+def _block_products(draw: Draw, points: int) -> Call:
     """Two stages of blocks as large as each other can be, by matrix products."""
     small = next(r for r in range(isqrt(points), 0, -1) if points % r == 0)
     plan = ButterflyPlan((small, points // small), np.arange(points))
-    _, flat, _ = draw_butterfly(1, mx.complex64, plan, False, seed=1)
-    blocks = split_weights(flat, plan, False)
-    mx.eval(blocks)
-    return lambda: [butterfly_reference(x, blocks, plan)]
+
+    @functools.cache
+    def blocks() -> list[mx.array]:
+        _, flat, _ = draw_butterfly(1, mx.complex64, plan, False, seed=1)
+        return split_weights(flat, plan, False)
+
+    return lambda: [butterfly_reference(draw()[0], blocks(), plan)]
 
 
 def _on_cpu(compute: Callable[[], Sequence[mx.array]]) -> Call:

@@ -167,8 +167,9 @@ def transcribe_in_pieces(
             tokenizer, model.config, samples[first:last], options.language
         )
         separator = " " if segments else ""
+        limit = _within_room(model, prompt, token_limit(prompt.seconds))
         text, found = _written(
-            model, tokenizer, prompt, options.sampling, None, separator, on_text
+            model, tokenizer, prompt, options.sampling, limit, separator, on_text
         )
         if found.truncated:
             truncated.append(piece)
@@ -227,8 +228,7 @@ def ask(
     prompt = conversation_prompt(tokenizer, model.config, turns)
     if max_tokens is None:
         wanted = max(LEAST_ANSWER_TOKENS, token_limit(prompt.seconds))
-        room = model.config.text.max_position_embeddings - len(prompt.tokens)
-        max_tokens = max(1, min(wanted, room))
+        max_tokens = _within_room(model, prompt, wanted)
     text, found = _written(model, tokenizer, prompt, sampling, max_tokens, "", on_text)
     return Answer(text.strip(), found.tokens, found.truncated)
 
@@ -266,7 +266,7 @@ def _written(
     tokenizer: Tekken,
     prompt: Prompt,
     sampling: Sampling,
-    limit: int | None,
+    limit: int,
     before: str,
     on_text: TextListener | None,
 ) -> tuple[str, Generated]:
@@ -286,13 +286,19 @@ def _written(
     found = generate(
         model,
         prompt,
-        token_limit(prompt.seconds) if limit is None else limit,
+        limit,
         tokenizer.special_id(END),
         sampling,
         lambda token: write(stream.add(token)),
     )
     write(stream.finish())
     return "".join(written), found
+
+
+def _within_room(model: Voxtral, prompt: Prompt, wanted: int) -> int:
+    """As many tokens of an answer as the model can hold beside the prompt."""
+    room = model.config.text.max_position_embeddings - len(prompt.tokens)
+    return max(1, min(wanted, room))
 
 
 def _compression_ratio(text: str) -> float:

@@ -32,7 +32,7 @@ COMMANDS = {
     "verify-kernels": [],
     "doctor": [],
     "fft": ["train", "quantize", "eval", "export"],
-    "bench": ["conv", "train", "voice", "fft"],
+    "bench": ["conv", "train", "voice", "voxtral", "fft"],
 }
 ALL = [[name] for name in COMMANDS] + [
     [name, inner] for name, names in COMMANDS.items() for inner in names

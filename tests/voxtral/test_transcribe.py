@@ -114,6 +114,18 @@ def test_text_that_reaches_its_limit_is_reported(
     assert answer.truncated and len(answer.tokens) == 3
 
 
+def test_answers_are_cut_where_the_model_is_full(
+    tiny: Voxtral, tekken: Tekken, samples: np.ndarray
+) -> None:
+    # A prompt of one chunk has 380 tokens.
+    text = replace(tiny.config.text, max_position_embeddings=382)
+    model = Voxtral(replace(tiny.config, text=text))
+    model.update(tiny.parameters())
+    result = transcribe_in_pieces(model, samples, tokenizer=tekken)
+    assert [len(segment.tokens) for segment in result.segments] == [2, 2]
+    assert len(result.truncated) == 2
+
+
 def test_limits_grow_with_the_duration() -> None:
     # Somebody who talks fast says seven tokens a second.
     assert token_limit(1800) > 7 * 1800

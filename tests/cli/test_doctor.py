@@ -74,6 +74,7 @@ def test_json_says_the_same(command: Run) -> None:
         "player",
         "extra plot",
         "extra mic",
+        "extra vad",
         "extra test",
     }
     assert all(set(row) == {"value", "good", "advice"} for row in found.values())

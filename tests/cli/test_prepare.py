@@ -50,8 +50,8 @@ def talks(tmp_path: Path, speak_tones: Callable[..., Path]) -> Path:
 
 
 def measure(samples: np.ndarray, model: object, **_: object) -> Transcription:
-    """Stands for a model: says how many samples it heard."""
-    segment = Segment(0, 0, 0.0, 1.0, f" {len(samples)} samples")
+    """Stands for a model: says how many halves of a second it heard."""
+    segment = Segment(0, 0, 0.0, 1.0, f" go {len(samples) // 8000}")
     return Transcription(segment.text, [segment], "de", 1.0)
 
 
@@ -239,3 +239,15 @@ def test_no_folder_to_write_to_is_wrong_usage(run: Run) -> None:
     code, out, err = run("talks")
     assert (code, out) == (2, "")
     assert "--out" in err
+
+
+def test_a_voice_trains_on_the_result(
+    run: Run, command: Run, tiny_settings: Path
+) -> None:
+    assert run("talks", "--out", "data", "-q")[0] == 0
+    given = ("--config", tiny_settings, "--output-dir", "run", "-q")
+    code, out, err = command("train-vits", "data", *given)
+    assert (code, out) == (0, "run/model\n"), err
+    spoken = command("speak", "go on", "--voice", "run", "-o", "out.wav", "-q")
+    assert spoken[0] == 0
+    assert soundfile.info("out.wav").duration > 0

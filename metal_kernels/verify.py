@@ -26,7 +26,12 @@ import mlx.core as mx
 
 from mlx_speech import __version__, backend
 from mlx_speech.errors import SpeechError
-from mlx_speech.metal_kernels import emulate, fused_qkv_cases
+from mlx_speech.metal_kernels import (
+    butterfly_cases,
+    emulate,
+    fused_qkv_cases,
+    log_mel_cases,
+)
 from mlx_speech.metal_kernels.cases import KernelCase
 from mlx_speech.metal_kernels.emulate.compilers import compiler
 from mlx_speech.metal_kernels.emulate.oracle import mlx_text
@@ -120,7 +125,8 @@ def verify(
 
 def all_cases() -> Iterator[KernelCase]:
     """The cases of all kernels."""
-    yield from fused_qkv_cases.verification_cases()
+    for module in (butterfly_cases, log_mel_cases, fused_qkv_cases):
+        yield from module.verification_cases()
 
 
 def device_facts() -> dict[str, str]:

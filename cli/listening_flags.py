@@ -192,7 +192,7 @@ class DecodingFlags:
         bool,
         typer.Option(
             "--carry-initial-prompt",
-            help="Prompt every window with it, not only the first.",
+            help="With --exact, before every window; without, it always is.",
             rich_help_panel=_DECODING,
         ),
     ] = False
@@ -200,8 +200,8 @@ class DecodingFlags:
         bool,
         typer.Option(
             "--condition-on-previous-text/--no-condition-on-previous-text",
-            help="Prompt each window with the text before it; without, one slip of "
-            "the model does not lead to the next.",
+            help="With --exact, prompt each window with the text before it; without, "
+            "one slip of the model does not lead to the next.",
             rich_help_panel=_DECODING,
         ),
     ] = True

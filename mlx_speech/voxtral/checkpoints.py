@@ -41,7 +41,8 @@ CONSOLIDATED_NAME = "consolidated.safetensors"
 COPIED_NAMES = (TOKENIZER_NAME, "preprocessor_config.json", "processor_config.json")
 # Fewer bits than these would be heard: all that is written comes through these parts.
 LEAST_AUDIO_BITS = 8
-NORM = "language_model.model.norm.weight"
+# Conversions keep norms and biases in single precision, not what most weights are.
+_TYPICAL = "language_model.model.layers.0.self_attn.o_proj"
 
 
 def load_voxtral(path: str | Path, dtype: mx.Dtype | None = None) -> Voxtral:
@@ -166,15 +167,23 @@ def fill(
     Raises:
         SpeechError: weights of another architecture or other sizes.
     """
-    norm = weights.get(NORM)
     if dtype is None:
-        on_cpu = current_device() == "cpu"
-        dtype = mx.float32 if norm is None or on_cpu else norm.dtype
+        dtype = mx.float32 if current_device() == "cpu" else _typical_dtype(weights)
     model.set_dtype(dtype)
     use_quantized_layers(model, weights)
     # Scales came in the dtype of the throw-away weights that made the layers.
     model.set_dtype(dtype)
     load_strict(model, weights, source)
+
+
+def _typical_dtype(weights: Mapping[str, mx.array]) -> mx.Dtype:
+    """Dtype that most of a checkpoint is in; of quantised weights, of their scales."""
+    for leaf in ("scales", "weight"):
+        array = weights.get(f"{_TYPICAL}.{leaf}")
+        if array is not None and mx.issubdtype(array.dtype, mx.floating):
+            return array.dtype
+    # Loading will say what is missing.
+    return mx.float32
 
 
 def quantization_settings(model: nn.Module) -> dict[str, Any]:

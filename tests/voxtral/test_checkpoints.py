@@ -17,6 +17,7 @@ from mlx_speech.errors import SpeechError
 from mlx_speech.hub.load import load_safetensors, read_metadata
 from mlx_speech.hub.save import save_safetensors
 from mlx_speech.nn.quantized import quantized_layers
+from mlx_speech.voxtral import checkpoints
 from mlx_speech.voxtral.checkpoints import (
     load_voxtral,
     quantize_voxtral,
@@ -167,10 +168,37 @@ def test_eight_bits_lose_little(
     assert relative(logits(model), plain) < 0.06
 
 
-def test_half_precision_is_computed_when_asked_for(folder: Path) -> None:
+def test_half_precision_is_computed_when_asked_for(
+    folder: Path, plain: mx.array, relative: Relative
+) -> None:
     model = load_voxtral(folder, mx.bfloat16)
     dtypes = {array.dtype for _, array in tree_flatten(model.parameters())}
     assert dtypes == {mx.bfloat16} and model.dtype == mx.bfloat16
+    found = logits(model)
+    assert found.dtype == mx.float32 and relative(found, plain) < 0.1
+
+
+def test_gpus_compute_in_the_precision_of_most_weights(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Conversions keep norms and biases in single precision."""
+    rewrite(
+        folder,
+        lambda arrays: arrays.update(
+            {
+                name: array.astype(mx.float16)
+                for name, array in arrays.items()
+                if "norm" not in name and "bias" not in name
+            }
+        ),
+    )
+    assert load_voxtral(folder).dtype == mx.float32
+    monkeypatch.setattr(checkpoints, "current_device", lambda: "gpu")
+    model = load_voxtral(folder)
+    assert model.dtype == mx.float16
+    quantize_voxtral(model, bits=4, group_size=32)
+    save_voxtral(tmp_path / "q4", model)
+    assert load_voxtral(tmp_path / "q4").dtype == mx.float16
 
 
 def remove_shard(folder: Path) -> None:

@@ -175,6 +175,18 @@ def test_quantised_models_are_written_and_read(
         save_realtime(tmp_path / "hf6", model, layout="hf")
 
 
+def test_half_precision_is_computed_when_asked_for(
+    folder: Path, plain: mx.array, relative: Relative
+) -> None:
+    model = load_realtime(folder, mx.bfloat16)
+    assert model.dtype == mx.bfloat16
+    assert model.delay_scales(6)[0].dtype == mx.bfloat16
+    state = model.audio_tower.new_state()
+    assert model.encode(mx.zeros((8, 128)), state).dtype == mx.bfloat16
+    found = logits(model)
+    assert found.dtype == mx.float32 and relative(found, plain) < 0.1
+
+
 def test_hugging_faces_layout_is_written_as_it_was_read(
     tmp_path: Path, folder: Path, realtime: ModuleType
 ) -> None:

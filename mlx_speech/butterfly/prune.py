@@ -140,36 +140,48 @@ def _prune_subtrees(
     observe: Callable[[float], None],
 ) -> None:
     """The largest sub-transforms that fit, each where it is missed least."""
-    gates = transform.gates.copy()
-    total = complex_fft_operations(transform.n)
     if transform.mode == "skip":
         raise SpeechError(
             "a sub-transform can be left out only if its outputs are taken for zero",
             "prune subtrees in the mode `drop`",
         )
+    gates = transform.gates.copy()
+    stages = range(len(gates))
+    total = complex_fft_operations(transform.n)
     while (fraction := _fraction(transform, gates)) > target:
         observe(fraction)
-        best: tuple[float, np.ndarray] | None = None
-        for stage in reversed(range(len(gates))):
-            span = 1 << stage
-            # Merging costs a butterfly for each output, computing them log2 of that.
-            saved = BUTTERFLY * (span + span // 2 * stage)
-            if saved > (fraction - target) * total and stage:
-                continue
-            groups = gates[stage].reshape(-1, span)
-            for group in np.flatnonzero((groups != OFF).any(axis=1)):
-                tried = gates.copy()
-                tried[stage].reshape(-1, span)[group] = OFF
-                if _fraction(transform, tried) == fraction:
-                    continue
-                loss = trial.loss(tried)
-                if best is None or loss < best[0]:
-                    best = (loss, tried)
+        excess = (fraction - target) * total
+        fitting = [stage for stage in stages if _subtree_operations(stage) <= excess]
+        # When none that fits is left, the smallest one that does not.
+        others = [stage for stage in stages if stage not in fitting]
+        for stage in (*reversed(fitting), *others):
+            best = _least_missed(transform, gates, stage, trial)
             if best is not None:
+                gates = best
                 break
-        assert best is not None
-        gates = best[1]
     transform.set_gates(gates)
+
+
+def _subtree_operations(stage: int) -> int:
+    """Of a sub-transform whose outputs a stage merges, and of merging them."""
+    span = 1 << stage
+    return BUTTERFLY * (span + span // 2 * stage)
+
+
+def _least_missed(
+    transform: TernaryRoutedFFT, gates: np.ndarray, stage: int, trial: _Trial
+) -> np.ndarray | None:
+    """The gates without that group of a stage which costs least; None: all are off."""
+    fraction = _fraction(transform, gates)
+    found: list[tuple[float, np.ndarray]] = []
+    groups = gates[stage].reshape(-1, 1 << stage)
+    for group in np.flatnonzero((groups != OFF).any(axis=1)):
+        tried = gates.copy()
+        tried[stage].reshape(groups.shape)[group] = OFF
+        # A dead branch saves nothing.
+        if _fraction(transform, tried) < fraction:
+            found.append((trial.loss(tried), tried))
+    return min(found, key=lambda each: each[0])[1] if found else None
 
 
 class _Trial:

@@ -98,6 +98,16 @@ def test_a_subtree_is_dropped_whole() -> None:
     assert lost.all(axis=0).sum() == 4
 
 
+def test_subtrees_are_found_where_no_small_one_is_left() -> None:
+    gates = np.ones((4, N // 2), int)
+    gates[0] = 0
+    transform = TernaryRoutedFFT(N, gates=gates)
+    # Less than the two butterflies that the smallest group still saves.
+    prune(transform, 0.73, "subtree", some_frames())
+    assert compute_fraction(transform) <= 0.73
+    assert (transform.gates[1:] == 0).any()
+
+
 def test_random_pruning_is_repeatable() -> None:
     gates = []
     for seed in (1, 1, 2):

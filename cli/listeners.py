@@ -84,11 +84,15 @@ def fitting(
     for name, value in options.items():
         if name not in known and value != defaults.get(name):
             speech = "vad-method" if value else "no-vad"
-            flag = {"find_speech": speech, "rfft": "fft"}.get(name, name)
+            flag = {
+                "find_speech": speech,
+                "rfft": "fft",
+                "delay_tokens": "delay-ms",
+            }.get(name, name)
             flag = flag.replace("_", "-")
             raise SpeechError(
                 f"--{flag} means nothing to {type(model).__name__}",
-                "leave it out, or take a Whisper model",
+                "leave it out, or take a model that knows it",
             )
     # One temperature is all that a family takes which does not decode again.
     if "compression_ratio_threshold" not in known and "temperature" in fit:

@@ -22,6 +22,7 @@ from mlx_speech.cli.transcription_output import (
     json_line,
 )
 from mlx_speech.cli.transcription_screen import TranscriptionScreen
+from mlx_speech.cli.voxtral_flags import VoxtralFlags
 from mlx_speech.errors import SpeechError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def transcribe(
     listening: ModelFlags,
     decoding: DecodingFlags,
     subtitles: SubtitleFlags,
+    voxtral: VoxtralFlags,
     output: OutputFlags,
     fft: Annotated[
         Path | None,
@@ -92,6 +94,7 @@ def transcribe(
         "language": listening.code,
         **decoding.options(),
         **subtitles.options(),
+        **voxtral.options(),
         **({} if fft is None else {"rfft": _learned_transform(fft)}),
     }
     found = gather(inputs, recursive)

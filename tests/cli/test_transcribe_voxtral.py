@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from mlx_speech.hub.save import save_safetensors
-from mlx_speech.voxtral.listening import load, transcribe
+from mlx_speech.voxtral.listening import TranscriptionOptions, load, transcribe
 
 Run = Callable[..., tuple[int, str, str]]
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
@@ -120,6 +120,9 @@ def test_realtime_gives_subtitles_with_words(
         (["--beam-size", 3], "--beam-size means nothing to Voxtral"),
         (["--task", "translate"], "--task means nothing to Voxtral"),
         (["--word-timestamps", "True"], "tells no times of words"),
+        (["--delay-ms", 160], "hears a piece as a whole, without a delay"),
+        (["--delay-ms", 100], "--delay-ms is 100, between two steps"),
+        (["--piece-seconds", 1801], "pieces of 1801 s cannot be transcribed"),
         (["-l", "ja"], "does not know the language 'ja'"),
     ],
 )
@@ -128,6 +131,31 @@ def test_what_voxtral_does_not_do_is_one_line(
 ) -> None:
     code, out, err = command("transcribe", "-m", mini, clip, *flags)
     assert (code, out) == (1, "") and message in err
+
+
+def test_pieces_and_delays_may_be_chosen(
+    command: Run, mini: Path, realtime: Path, clip: Path
+) -> None:
+    samples = soundfile.read(clip, dtype="float32")[0]
+    code, out, err = command(
+        "transcribe", "-m", mini, clip, "--piece-seconds", 2, "--json"
+    )
+    assert code == 0, err
+    spans = [
+        (segment["start"], segment["end"]) for segment in json.loads(out)["segments"]
+    ]
+    assert len(spans) == 2 and all(end - start <= 2 for start, end in spans)
+    code, out, _ = command("transcribe", "-m", realtime, clip, "--delay-ms", 240)
+    options = TranscriptionOptions(delay_tokens=3)
+    expected = transcribe(load(realtime), samples, options).text
+    assert code == 0 and out.strip() == expected
+    assert expected != transcribe(load(realtime), samples).text
+
+
+def test_whisper_has_neither(command: Run, whisper_folder: Path, clip: Path) -> None:
+    for flag, value in (("--piece-seconds", 20), ("--delay-ms", 80)):
+        code, _, err = command("transcribe", "-m", whisper_folder, clip, flag, value)
+        assert code == 1 and f"{flag} means nothing to Whisper" in err
 
 
 def test_a_folder_without_tokenizer_is_one_line(

@@ -215,6 +215,17 @@ def test_too_large_a_group_is_told() -> None:
         launch("y[0] = x[0];\n", threads=2048, group=2048)
 
 
+def test_a_crash_ends_the_launch_and_not_the_process() -> None:
+    with pytest.raises(emulate.KernelFault) as caught:
+        launch("y[i] = x[i + 1000000];\n", check=False)
+    assert caught.value.kinds == {"crash"}
+    deep = "float big[100000];\nbig[t] = x[i];\ny[i] = big[t] + big[t * 99];\n"
+    with pytest.raises(emulate.KernelFault) as caught:
+        launch(deep)
+    assert caught.value.kinds & {"crash", "wild pointer", "uninitialised variable"}
+    assert launch("y[i] = x[i];\n")[5] == 5
+
+
 def test_a_variable_that_is_not_set_is_told() -> None:
     with pytest.raises(emulate.KernelFault) as caught:
         launch("float a;\nfor (uint k = 0; k < t; ++k) a += x[i];\ny[i] = a;\n")

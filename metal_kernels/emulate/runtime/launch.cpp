@@ -177,7 +177,9 @@ extern "C" int emu_launch(EmuEntry entry, EmuBuffer* buffers, int count,
   bool finished;
   {
     DenormalMode mode(flags & EMU_FLUSH_DENORMALS);
+    catch_signals(true);
     finished = run(buffers, count, grid, threadgroup);
+    catch_signals(false);
   }
   if (finished && state.checking()) check_outputs_are_written(count);
   for (int i = 0; i < state.variables_end; i++) {

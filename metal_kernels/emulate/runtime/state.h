@@ -120,6 +120,8 @@ void leave_thread();                // back to the scheduler
 bool run_group();                   // false when the launch was stopped
 uint64_t next_random();
 
+void catch_signals(bool on);        // turns crashes of the kernel into findings
+
 bool reserve_memory();
 Region& open_region(int slot, uint64_t bytes);
 void close_region(int slot);

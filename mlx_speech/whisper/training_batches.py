@@ -25,6 +25,7 @@ FRAME_SAMPLES = 160
 POSITION_SAMPLES = 320
 # Cropped windows are multiples of so many samples, for few shapes.
 _CROP_SAMPLES = 8 * POSITION_SAMPLES
+_LATEST_FIRST_TIME = 50
 # Softest level in dB, and the widest masks.
 _LEVELS = (-20.0, 0.0)
 _MEL_MASK = 15
@@ -175,7 +176,10 @@ class BatchMaker:
             said = tokenizer.encode(spoken_form(self.utterances[placed.clip].text))
             if timed:
                 end = placed.start + self.clips[placed.clip].samples
-                first = special.timestamp_begin + placed.start // POSITION_SAMPLES
+                begins = placed.start // POSITION_SAMPLES
+                # Decoding allows no later time at the beginning of a transcript.
+                begins = begins if text else min(begins, _LATEST_FIRST_TIME)
+                first = special.timestamp_begin + begins
                 last = -(-end // POSITION_SAMPLES)
                 last = special.timestamp_begin + min(last, special.timestamps - 1)
                 said = [first] if placed.cut else [first, *said, last]

@@ -53,6 +53,7 @@ SHARES = (
     "silence_share",
     "noise_share",
     "cut_share",
+    "long_pause_share",
 )
 
 
@@ -75,6 +76,7 @@ class WhisperTrainConfig:
         False, "leave out the empty ends of a batch's windows: quick, for a beginning"
     )
     longest_pause: float = setting(1.0, "seconds of silence before a recording")
+    long_pause_share: float = setting(0.1, "pauses of up to four times as long")
     cut_share: float = setting(0.15, "windows whose last recording is cut off")
     timestamps_share: float = setting(0.5, "windows transcribed with timestamps")
     prompt_share: float = setting(0.3, "windows prompted with earlier text")

@@ -78,6 +78,7 @@ def prepare_task(
         cut_share=config.cut_share,
         silence_share=config.silence_share,
         full_share=0.0 if config.crop else 0.5,
+        long_pause_share=config.long_pause_share,
     )
     total = len(training) + len(validation)
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A recording that is cut off must be heard for so long, and silence before one at most
-# as long as the first timestamp of a transcript may be.
+# A recording that is cut off must be heard for so long.
 _SHORTEST_CUT_SECONDS = 0.5
 _SHORTEST_PAUSE_SECONDS = 0.04
+_LONG_PAUSE = 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Layout:
         most_tokens: of the texts in one window, times included.
         pack: whether several recordings may share a window.
         longest_pause: seconds of silence before a recording.
+        long_pause_share: of the pauses, that last up to four times as long.
         cut_share: of the windows, that go on with a recording beyond their end.
         silence_share: of the windows, in which nobody speaks.
         full_share: of the windows, whose recording goes on to their end; the others'
@@ -51,6 +52,7 @@ class Layout:
     cut_share: float
     silence_share: float
     full_share: float = 0.5
+    long_pause_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ def lay_out(
 def _pause(layout: Layout, draw: np.random.Generator, first: bool) -> int:
     """Samples of silence before a recording; a window may begin with none."""
     longest = layout.longest_pause
+    if draw.random() < layout.long_pause_share:
+        longest *= _LONG_PAUSE
     shortest = 0.0 if first else min(_SHORTEST_PAUSE_SECONDS, longest)
     return int(draw.uniform(shortest, longest) * layout.sample_rate)
 

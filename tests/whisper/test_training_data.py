@@ -150,6 +150,20 @@ def test_of_a_recording_that_is_cut_off_only_the_beginning_is_written(
     assert batch.audio_bs[0, 54_400:].all()
 
 
+def test_long_silence_before_speech_is_heard_and_not_counted(
+    maker: BatchMaker,
+) -> None:
+    batch = maker.make([Window((Placed(0, 40_000),), WINDOW)], (0,))
+    answer = batch.targets_bl[0][batch.counted_bl[0] > 0]
+    said = maker.tokenizer.decode_with_timestamps(answer.tolist())
+    assert said == "<|1.00|> Stop.<|3.50|><|endoftext|>"
+    patient = replace(LAYOUT, long_pause_share=0.5)
+    starts = [w.placed[0].start for w in lay_out(CLIPS * 5, patient, 1, 0) if w.placed]
+    long = sum(start > 0.5 * RATE for start in starts) / len(starts)
+    assert 0.2 < long < 0.5
+    assert max(starts) <= 2.0 * RATE
+
+
 def test_silence_is_answered_by_the_token_for_it(maker: BatchMaker) -> None:
     batch = maker.make([Window((), 32_000)], (0,))
     special = maker.tokenizer.special

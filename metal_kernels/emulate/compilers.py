@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,7 +22,8 @@ from mlx_speech.files import replacing_file
 # Both may be set by a user: a compiler command, and the folder of compiled kernels.
 COMPILER_VARIABLE = "MLX_SPEECH_CXX"
 CACHE_VARIABLE = "MLX_SPEECH_EMULATOR_CACHE"
-_MOST_FILES = 1000
+_MOST_FILES = 4000
+_KEPT_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -124,17 +126,17 @@ def cache_key(*parts: str | bytes) -> str:
 
 
 def keep(made: Path, target: Path) -> None:
-    """Move a finished file into the cache, and the oldest out when it is full."""
+    """Move a finished file into the cache; when that is full, tidy up."""
     with replacing_file(target) as place:
         shutil.copyfile(made, place)
-    kept = list(target.parent.iterdir())
-    if len(kept) <= _MOST_FILES:
+    kernels = list(target.parent.glob("kernel-*"))
+    if len(kernels) <= _MOST_FILES:
         return
-    ages = []
-    for path in kept:
+    # Another process may be about to load what is young, and links with the runtime.
+    oldest = time.time() - _KEPT_SECONDS
+    for path in kernels:
         try:
-            ages.append((path.stat().st_mtime, path))
+            if path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
         except FileNotFoundError:
             continue  # another process was tidying up
-    for _, path in sorted(ages)[: _MOST_FILES // 10]:
-        path.unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +133,22 @@ def test_compiled_kernels_are_kept_and_the_cache_may_go(
     before = program.library.path.stat().st_mtime_ns
     again = emulate.Program(prefix_sum(rows=1).generated())
     assert again.library.path.stat().st_mtime_ns == before
+
+
+def test_a_full_cache_loses_old_kernels_and_never_the_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilers, "_MOST_FILES", 2)
+    cache, made = tmp_path / "cache", tmp_path / "made"
+    made.write_text("x")
+    for name, age in (("runtime-a.so", 9), ("kernel-a.so", 9), ("kernel-b.so", 0)):
+        compilers.keep(made, cache / name)
+        before = time.time() - age * 24 * 3600
+        os.utime(cache / name, (before, before))
+    compilers.keep(made, cache / "kernel-c.so")
+    assert {path.name for path in cache.iterdir()} == {
+        *("runtime-a.so", "kernel-b.so", "kernel-c.so")
+    }
 
 
 def test_without_a_compiler_the_words_say_what_to_install(

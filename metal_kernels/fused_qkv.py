@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import mlx.core as mx
 
@@ -84,13 +85,16 @@ def _differentiable(
     epsilon: float | None,
     bits: int,
     group_size: int,
-) -> Callable[..., Sequence[mx.array]]:
+) -> Callable[..., Any]:
     """A kernel as a function of arrays, with the gradient of the reference."""
 
     def bundle(weights: Sequence[mx.array], optional: Sequence[mx.array]) -> Projection:
         rest = list(optional)
         bias = rest.pop(0) if has_bias else None
-        norm = None if epsilon is None else LayerNormWeights(*rest, epsilon=epsilon)
+        norm = None
+        if epsilon is not None:
+            weight, shift = rest
+            norm = LayerNormWeights(weight, shift, epsilon)
         return Projection(tuple(weights), n_heads, bias, norm, bits, group_size)
 
     @mx.custom_function
@@ -124,7 +128,7 @@ def _differentiable(
             for i, primal in enumerate(primals)
         ]
 
-    return by_kernel
+    return cast(Callable[..., Any], by_kernel)
 
 
 def _is_chosen(name: str, x_blc: mx.array, projection: Projection) -> bool:

@@ -108,9 +108,10 @@ def _rivals(x: mx.array, projection: Projection) -> dict[str, Call]:
     }
     if projection.bits:
         bits, group_size = projection.bits, projection.group_size
+        packed, scales, offsets = projection.weights
         rivals["mx.quantized_matmul"] = lambda: [
             mx.quantized_matmul(
-                x, *projection.weights, True, group_size=group_size, bits=bits
+                x, packed, scales, offsets, group_size=group_size, bits=bits
             )
         ]
     else:

@@ -141,9 +141,12 @@ def fused_qkv_reference(x_blc: mx.array, projection: Projection) -> HeadArrays:
     if norm is not None:
         x_blc = mx.fast.layer_norm(x_blc, norm.weight, norm.bias, norm.epsilon)
     if projection.bits:
+        packed, scales, offsets = projection.weights
         projected = mx.quantized_matmul(
             x_blc,
-            *projection.weights,
+            packed,
+            scales,
+            offsets,
             transpose=True,
             group_size=projection.group_size,
             bits=projection.bits,

@@ -67,7 +67,7 @@ def _as_projection(
     bias = layer.get("bias")
     if isinstance(layer, nn.Linear):
         return Projection((layer.weight,), n_heads, bias, weights)
-    if isinstance(layer, nn.QuantizedLinear) and layer.mode == "affine":
+    if isinstance(layer, nn.QuantizedLinear) and layer.biases is not None:
         arrays = layer.weight, layer.scales, layer.biases
         quantised = layer.bits, layer.group_size
         return Projection(arrays, n_heads, bias, weights, *quantised)

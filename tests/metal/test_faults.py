@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mlx_speech.metal_kernels import emulate
+from mlx_speech.metal_kernels.emulate.compilers import compiler
 from mlx_speech.metal_kernels.text import KernelText
 
 HEAD = """\
@@ -169,6 +170,8 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_found_and_placed(name: str) -> None:
     source, kind, line = FAULTS[name]
+    if kind == "misaligned" and compiler().clang:
+        pytest.skip("clang reads the parts of a vector one by one")
     with pytest.raises(emulate.KernelFault) as caught:
         launch(source)
     found = [f for f in caught.value.findings if f.kind.startswith(kind)]

@@ -1,8 +1,8 @@
 // The vocabulary of Metal as declarations only, with address spaces that are real.
 //
 // Clang keeps `device`, `constant` and `threadgroup` apart as Apple's compiler (a clang
-// too) does. The numbers are those in code that Apple's compiler makes: device 1, constant
-// 2, threadgroup 3. Nothing here is ever run.
+// too) does. The numbers are those in code that Apple's compiler makes: device 1,
+// constant 2, threadgroup 3. Nothing here is ever run.
 #pragma once
 
 typedef signed char int8_t;
@@ -67,7 +67,7 @@ template <class T> using emu_as = typename emu_given<T>::type;
 
 template <class T, int N> using vec = T __attribute__((ext_vector_type(N)));
 
-// `float2(a, b)` is written emu_make<float, 2>(a, b): clang's vectors have no constructor.
+// `float2(a, b)` becomes emu_make<float, 2>(a, b): clang's vectors have no constructor.
 template <class T, int N, class A, emu_if_scalar<A> = 0> vec<T, N> emu_make(A);
 template <class T, int N, class U> vec<T, N> emu_make(vec<U, N>);
 template <class T, int N, class A, class B,

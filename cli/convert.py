@@ -121,12 +121,17 @@ def _convert_listener(
     model = load_model(model_folder(source))
     if family == "whisper":
         from mlx_speech.nn.quantized import quantize
-        from mlx_speech.whisper.checkpoints import save_whisper as save
-    else:
-        from mlx_speech.voxtral.checkpoints import quantize_voxtral as quantize
-        from mlx_speech.voxtral.listening import save
+        from mlx_speech.whisper.checkpoints import save_whisper
+
+        if bits is not None:
+            quantize(model, bits)
+        save_whisper(output, model, precision, layout=to.value)
+        return
+    from mlx_speech.voxtral.checkpoints import quantize_voxtral
+    from mlx_speech.voxtral.listening import save
+
     if bits is not None:
-        quantize(model, bits)
+        quantize_voxtral(model, bits)
     save(output, model, precision, layout=to.value)
 
 

@@ -110,6 +110,15 @@ def number_or_none(text: Any) -> float | None:
     return None if str(text).lower() in ("none", "") else float(text)
 
 
+def whole_or_none(text: Any) -> int | None:
+    """A whole number, or ``None``.
+
+    Raises:
+        ValueError: neither.
+    """
+    return None if str(text).lower() in ("none", "") else int(text)
+
+
 def size_in_bytes(text: Any) -> int:
     """A size such as ``800MB``, ``6 GB``, ``1.5g``; a number alone is of gigabytes.
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mlx_speech.cli.grouped_options import number_or_none, size_in_bytes
+from mlx_speech.cli.grouped_options import number_or_none, size_in_bytes, whole_or_none
 from mlx_speech.errors import SpeechError
 
 _MODEL = "Model"
@@ -152,9 +152,9 @@ class DecodingFlags:
     beam_size: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Beams of a beam search at temperature 0 [default: none; "
-            "openai-whisper's command takes 5].",
+            parser=whole_or_none,
+            metavar="NUMBER",
+            help="Beams at temperature 0 [default: none; openai-whisper takes 5].",
             rich_help_panel=_DECODING,
         ),
     ] = None

@@ -300,7 +300,10 @@ def test_memory_does_not_grow_with_the_stream(
 def test_twenty_minutes_take_no_more_memory_than_two(
     tiny_realtime: VoxtralRealtime, settings: StreamSettings
 ) -> None:
-    """Half a minute of processor time; `pytest -m slow tests/voxtral`."""
-    used = memory_in_use(tiny_realtime, settings, blocks=20, seconds=60)
-    assert len(used) >= 20
+    """Half a minute of processor time; `pytest -m slow tests/voxtral`.
+
+    After 21.8 minutes the encoder counts its positions anew.
+    """
+    used = memory_in_use(tiny_realtime, settings, blocks=23, seconds=60)
+    assert len(used) >= 23
     assert max(used[2:]) < 1.1 * max(used[:2])

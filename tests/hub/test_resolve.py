@@ -275,6 +275,21 @@ def test_shards_are_downloaded_with_their_index(tmp_path: Path, hub: FakeHub) ->
     }
 
 
+def test_voxtral_comes_with_its_tokenizer_and_once(
+    tmp_path: Path, hub: FakeHub
+) -> None:
+    """Mistral's repositories hold the same weights in its own layout too."""
+    for name in ("tekken.json", "params.json", "consolidated.safetensors"):
+        hub.files[name] = b"{}"
+    folder = resolve(REPO, cache=tmp_path, endpoint=hub.address)
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "tekken.json",
+        "tokenizer.json",
+    }
+
+
 def test_names_from_the_network_stay_inside(tmp_path: Path, hub: FakeHub) -> None:
     hub.files["../../../../escaped.json"] = b"{}"
     hub.files["sub/tokenizer.json"] = b"{}"

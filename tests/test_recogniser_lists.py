@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
-import sys
 from itertools import combinations
 from pathlib import Path
 from types import ModuleType
@@ -20,18 +19,7 @@ MOST_WORDS = 744
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     """weights/make_recogniser_corpus.py as a module."""
-    sys.path.insert(0, str(WEIGHTS))
-    try:
-        name = "make_recogniser_corpus"
-        spec = importlib.util.spec_from_file_location(name, WEIGHTS / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        # Its dataclasses look themselves up.
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(WEIGHTS))
-    return module
+    return importlib.import_module("mlx_speech.weights.make_recogniser_corpus")
 
 
 def sentences(part: str) -> list[str]:
@@ -77,13 +65,9 @@ def test_the_training_and_the_judging_say_different_things(script: ModuleType) -
 
 
 def test_the_grammar_makes_the_lists_again(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = "make_recogniser_lists"
-    spec = importlib.util.spec_from_file_location(name, WEIGHTS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module("mlx_speech.weights.make_recogniser_lists")
     monkeypatch.setattr(module, "HERE", tmp_path)
     (tmp_path / "sentences").mkdir()
     assert module.main() == 0

@@ -22,13 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-from espeak import SAMPLE_RATE, find_espeak, read_sentences, report, speak  # noqa: E402
-
-from mlx_speech.audio import save  # noqa: E402
-from mlx_speech.files import replacing_file  # noqa: E402
+from mlx_speech.audio import save
+from mlx_speech.files import replacing_file
+from mlx_speech.weights.espeak import (
+    HERE,
+    SAMPLE_RATE,
+    find_espeak,
+    read_sentences,
+    report,
+    speak,
+)
 
 # Another seed for each list, so that no voice follows the training's order.
 SEEDS = {"training": 1, "validation": 2, "held_out": 3}

@@ -97,7 +97,7 @@ def merged_parameters(module: nn.Module) -> dict[str, mx.array]:
     }
     merged = {
         name: array
-        for name, array in tree_flatten(module.parameters())
+        for name, array in dict(tree_flatten(module.parameters())).items()
         if not any(name.startswith(f"{path}.") for path in updated)
     }
     for path, layer in updated.items():

@@ -135,7 +135,7 @@ class WhisperTask:
             buckets = BucketBatches(contents, config.batch_size, seed=config.seed)
             batches = buckets.batches(epoch)
         else:
-            places, size = range(len(windows)), config.batch_size
+            places, size = list(range(len(windows))), config.batch_size
             batches = [places[at : at + size] for at in range(0, len(places), size)]
         return [[epoch * _EPOCH + place for place in batch] for batch in batches]
 
@@ -222,9 +222,9 @@ class WhisperTask:
 
     def parameter_counts(self) -> dict[str, int]:
         """Number of parameters that are trained, and of all of the model's."""
-        trained = tree_flatten(self.network.trainable_parameters())
+        trained = dict(tree_flatten(self.network.trainable_parameters()))
         return {
-            "trained": sum(array.size for _, array in trained),
+            "trained": sum(array.size for array in trained.values()),
             "model": sum(a.size for a in flatten_parameters(self.whisper).values()),
         }
 

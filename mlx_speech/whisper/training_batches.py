@@ -153,7 +153,8 @@ class BatchMaker:
         if draw.random() < self.config.noise_share or not window.placed:
             noise = self._noises[draw.integers(len(self._noises))]
             first = draw.integers(len(noise) - self.window)
-            decibels = draw.uniform(*self.config.noise_snr)
+            low, high = self.config.noise_snr
+            decibels = draw.uniform(low, high)
             scale = np.sqrt(power) * 10 ** (-decibels / 20)
             sound = sound + scale * noise[first : first + self.window]
         sound *= 10 ** (draw.uniform(*_LEVELS) / 20)

@@ -208,7 +208,11 @@ class CrossAttention(nn.Module):
 def attend(
     query: mx.array, keys: mx.array, values: mx.array, mask: mx.array | str | None
 ) -> mx.array:
-    """Scaled dot-product attention, all [batch, heads, length, head channels]."""
+    """Scaled dot-product attention, all [batch, heads, length, head channels].
+
+    The heads of the queries may be a multiple of those of keys and values, which
+    consecutive ones share then.
+    """
     if is_for_cpu(query, keys, mask):
         return attend_on_cpu(query, keys, values)
     scale = query.shape[-1] ** -0.5

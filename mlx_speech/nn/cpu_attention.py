@@ -31,14 +31,22 @@ _MANY_KEYS = 512
 
 
 def is_for_cpu(query: mx.array, keys: mx.array, mask: mx.array | str | None) -> bool:
-    """Whether :func:`attend_on_cpu` is the quicker way, arguments as of attention."""
+    """Whether :func:`attend_on_cpu` is the quicker way, arguments as of attention.
+
+    Heads that share keys are left to MLX.
+    """
     if mask is not None or query.dtype != mx.float32 or current_device() != "cpu":
+        return False
+    if query.shape[1] != keys.shape[1]:
         return False
     return query.shape[2] >= _MANY_QUERIES or keys.shape[2] >= _MANY_KEYS
 
 
 def attend_on_cpu(query: mx.array, keys: mx.array, values: mx.array) -> mx.array:
-    """Scaled dot-product attention, all float32 [batch, heads, length, channels]."""
+    """Scaled dot-product attention, all float32 [batch, heads, length, channels].
+
+    Queries, keys and values have the same heads.
+    """
     scale = query.shape[-1] ** -0.5
     if query.shape[2] < _MANY_QUERIES:
         return _attend_few(query * scale, keys, values)

@@ -89,3 +89,13 @@ def test_masks_half_precision_and_other_devices_are_mlxs(
     causal = attend(query, query, query, "causal")
     mask = mx.tril(mx.ones((40, 40), mx.bool_))
     assert mx.allclose(causal, attend(query, query, query, mask), atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 40])
+def test_heads_that_share_keys(length: int) -> None:
+    query, _, _ = operands((2, 4, length, 600))
+    _, keys, values = operands((2, 2, length, 600))
+    each = [mx.repeat(part, 2, axis=1) for part in (keys, values)]
+    exact = exactly(query, *each)
+    found = np.array(attend(query, keys, values, None))
+    np.testing.assert_allclose(found, exact, rtol=0, atol=3e-6 * np.abs(exact).max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os.path
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -130,7 +131,7 @@ def _split(words: list[str]) -> tuple[list[str], str]:
         SpeechError: one of both is missing.
     """
     *sources, question = words
-    looks_like_a_file = question == "-" or Path(question).is_file()
+    looks_like_a_file = question == "-" or os.path.isfile(question)
     if not sources or looks_like_a_file:
         raise SpeechError(
             f"`{question}` is a recording, and the question is missing"

@@ -81,6 +81,11 @@ def test_the_answer_is_that_of_the_library(
     }
 
 
+def test_a_question_may_be_longer_than_a_file_name(run: Run, clips: list[Path]) -> None:
+    code, out, _ = run(clips[1], "Who speaks, and about what? " * 200, "-q")
+    assert code == 0 and out.endswith("\n")
+
+
 def test_draws_follow_the_seed(run: Run, clips: list[Path]) -> None:
     arguments = [clips[1], "What?", "--temperature", 3, "-q"]
     first = run(*arguments, "--seed", 1)

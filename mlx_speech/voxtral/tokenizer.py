@@ -70,14 +70,19 @@ class Tekken:
         ranks = self._ranks(vocabulary, size - self.n_special)
         self.special = self._special_tokens(content.get("special_tokens"))
         self.audio: dict[str, Any] = content.get("audio") or {}
+        if not isinstance(self.audio, dict):
+            raise _damaged(source, "its `audio` is no object")
         import tiktoken
 
-        self._encoding = tiktoken.Encoding(
-            "tekken",
-            pat_str=config["pattern"],
-            mergeable_ranks=ranks,
-            special_tokens={},
-        )
+        try:
+            self._encoding = tiktoken.Encoding(
+                "tekken",
+                pat_str=config["pattern"],
+                mergeable_ranks=ranks,
+                special_tokens={},
+            )
+        except ValueError as error:
+            raise _damaged(source, f"its pattern: {error}") from error
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> Tekken:

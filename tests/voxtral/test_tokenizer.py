@@ -95,6 +95,8 @@ def test_a_folder_without_tokenizer_says_so(tmp_path: Path) -> None:
             "token is there twice",
         ),
         (lambda c: c["special_tokens"][3].pop("rank"), "special tokens make no sense"),
+        (lambda c: c["config"].update(pattern="("), "its pattern: "),
+        (lambda c: c.update(audio=[80]), "its `audio` is no object"),
     ],
 )
 def test_damaged_files_are_refused(

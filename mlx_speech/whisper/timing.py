@@ -76,6 +76,8 @@ def find_alignment(
 
     Returns:
         The words in order; none for no tokens. Each begins where the one before ends.
+        In a window of a single position all of them lie one position before it, as
+        OpenAI's program has them.
 
     Raises:
         SpeechError: more tokens than the model can hold, several windows, an unknown
@@ -93,11 +95,15 @@ def find_alignment(
     logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     chosen = mx.take_along_axis(logprobs, mx.array(text)[:, None], axis=-1)[:, 0]
     # Sound shorter than a position still lies at the first.
-    table = attention_table(np.array(scores[0, :, :, : max(1, num_frames // 2)]))
+    count = max(1, num_frames // 2)
+    table = attention_table(np.array(scores[0, :, :, :count]))
     # The row of a token is that of its successor: it looks at what is said next.
     rows, positions = warp(-table[len(start) : -1])
     first_of_row = np.flatnonzero(np.diff(rows, prepend=-1))
     times = positions[first_of_row] / POSITIONS_PER_SECOND
+    if count == 1:
+        # OpenAI's program has no numbers to compare here, and its path ends too early.
+        times = times - 1 / POSITIONS_PER_SECOND
 
     split_language = None
     if tokenizer.multilingual and language is not None:
@@ -215,8 +221,8 @@ def add_word_timestamps(
             words.append(
                 Word(
                     word=timing.word,
-                    start=round(offset + timing.start, 2),
-                    end=round(offset + timing.end, 2),
+                    start=round(max(0.0, offset + timing.start), 2),
+                    end=round(max(0.0, offset + timing.end), 2),
                     probability=timing.probability,
                 )
             )

@@ -226,17 +226,29 @@ def test_median_is_that_of_reflected_neighbours(length: int) -> None:
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2, 3])
-def test_sound_of_one_position_gives_its_time(
-    frames: int, open_window: Callable[[str, int], Window]
+@pytest.mark.parametrize(("seek", "begins"), [(2898, 28.96), (0, 0.0)])
+def test_words_of_one_position_lie_before_it(
+    frames: int,
+    seek: int,
+    begins: float,
+    open_window: Callable[[str, int], Window],
 ) -> None:
+    # What openai-whisper's find_alignment gives for 0 to 3 frames is -0.02 throughout;
+    # no time is before the recording.
     model, tokenizer, cross = open_window("english", 0)
     tokens = tokenizer.encode(" So short.")
     found = find_alignment(model, tokenizer, tokens, cross, frames)
     assert [(w.word, w.start, w.end) for w in found] == [
-        (" So", 0.0, 0.0),
-        (" short", 0.0, 0.0),
-        (".", 0.0, 0.0),
+        (" So", -0.02, -0.02),
+        (" short", -0.02, -0.02),
+        (".", -0.02, -0.02),
     ]
+    said = Segment(0, seek, seek / 100, seek / 100 + 0.02, "", tokens=tuple(tokens))
+    [timed] = add_word_timestamps(
+        [said], model, tokenizer, cross, frames, last_speech_timestamp=0.0
+    )
+    assert (timed.start, timed.end) == (begins, begins)
+    assert {(word.start, word.end) for word in timed.words or ()} == {(begins, begins)}
 
 
 def test_no_text_has_no_words(open_window: Callable[[str, int], Window]) -> None:

@@ -25,12 +25,14 @@
     constexpr uint OUTPUTS = 64;
     constexpr uint DEPTH = 16;
     constexpr uint SPAN = 128;
-    constexpr uint THREADS = 128;
+    constexpr uint SIMD_GROUPS = 4;
+    constexpr uint THREADS = 32 * SIMD_GROUPS;
     constexpr uint N_OUTPUTS = 3 * PART;
     constexpr uint N_HEADS = PART / HEAD_CHANNELS;
-    // Four more columns than needed keep neighbouring rows in different banks.
-    constexpr uint X_STRIDE = DEPTH + 4;
-    constexpr uint OUTPUT_STRIDE = OUTPUTS + 4;
+    // More columns than needed keep neighbouring rows in different banks.
+    constexpr uint PADDING = 4;
+    constexpr uint X_STRIDE = DEPTH + PADDING;
+    constexpr uint OUTPUT_STRIDE = OUTPUTS + PADDING;
     constexpr uint W_START = ROWS * X_STRIDE;
     // First slices of x and of the weights, transposed; in the end the results.
     threadgroup float tile[ROWS * OUTPUT_STRIDE];
@@ -46,7 +48,7 @@
 
     if (NORM) {
         // Each SIMD group takes every fourth row; rows beyond the last repeat it.
-        for (uint r = simd; r < ROWS; r += THREADS / 32) {
+        for (uint r = simd; r < ROWS; r += SIMD_GROUPS) {
             const uint row = min(first_row + r, n_rows - 1);
             const float2 found =
                 row_statistics(x + row * CHANNELS, CHANNELS, lane, epsilon);
@@ -66,7 +68,9 @@
     const uint simd_row = simd / 2 * 16;
     const uint simd_output = simd % 2 * 32;
 
-    // Sums of SPAN products are added up: a single sum of all would round worse.
+    // Sums of SPAN products are added up: a single sum of all would round worse. Rows
+    // and outputs beyond the last repeat it and are not stored; channels beyond the last
+    // repeat it too and meet weights of zero.
     for (uint span = 0; span < uint(CHANNELS); span += SPAN) {
         simdgroup_matrix<float, 8, 8> sums[2][4];
         for (uint i = 0; i < 2; ++i) {
@@ -77,24 +81,21 @@
         const uint end = min(span + SPAN, uint(CHANNELS));
         for (uint start = span; start < end; start += DEPTH) {
             for (uint i = thread_index; i < ROWS * DEPTH; i += THREADS) {
-                const uint row = first_row + i / DEPTH;
-                const uint c = start + i % DEPTH;
-                float value = 0.0f;
-                if (row < n_rows && c < uint(CHANNELS)) {
-                    value = float(x[row * CHANNELS + c]);
-                    if (NORM) {
-                        const float2 found = statistics[i / DEPTH];
-                        value = (value - found.x) * found.y * float(gamma[c]) +
-                                float(beta[c]);
-                    }
+                const uint row = min(first_row + i / DEPTH, n_rows - 1);
+                const uint c = min(start + i % DEPTH, uint(CHANNELS) - 1);
+                float value = float(x[row * CHANNELS + c]);
+                if (NORM) {
+                    const float2 found = statistics[i / DEPTH];
+                    value =
+                        (value - found.x) * found.y * float(gamma[c]) + float(beta[c]);
                 }
                 tile[i / DEPTH * X_STRIDE + i % DEPTH] = value;
             }
             for (uint i = thread_index; i < OUTPUTS * DEPTH; i += THREADS) {
-                const uint n = first_output + i / DEPTH;
+                const uint n = min(first_output + i / DEPTH, N_OUTPUTS - 1);
                 const uint c = start + i % DEPTH;
                 float value = 0.0f;
-                if (n < N_OUTPUTS && c < uint(CHANNELS)) {
+                if (c < uint(CHANNELS)) {
                     value = float(weight[n * CHANNELS + c]);
                 }
                 tile[W_START + i % DEPTH * OUTPUT_STRIDE + i / DEPTH] = value;

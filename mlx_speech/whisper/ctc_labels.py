@@ -7,6 +7,7 @@ writes, so that each of them is heard often, and they come in the order of the s
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from mlx_speech.text.english import phonemize
 from mlx_speech.text.symbols import CONSONANTS, VOWELS
@@ -44,6 +45,11 @@ class CtcLabels:
         else:
             symbols = _letters(text)
         return [self._numbers[each] for each in symbols if each in self._numbers]
+
+    def positions(self, text: str) -> int:
+        """Positions that a transcript needs at least: a blank parts equal labels."""
+        labels = self.encode(text)
+        return len(labels) + sum(one == other for one, other in pairwise(labels))
 
 
 def _letters(text: str) -> list[str]:

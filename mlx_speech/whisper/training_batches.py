@@ -149,7 +149,8 @@ class BatchMaker:
             samples, _ = load(self.utterances[placed.clip].audio_path, SAMPLE_RATE)
             samples = samples[: self.window - placed.start]
             sound[placed.start : placed.start + len(samples)] = samples
-        power = float(np.mean(np.square(sound[sound != 0]))) if window.placed else 0.01
+        # A recording may hold nothing but zeros.
+        power = float(np.mean(np.square(sound[sound != 0]))) if sound.any() else 0.01
         if draw.random() < self.config.noise_share or not window.placed:
             noise = self._noises[draw.integers(len(self._noises))]
             first = draw.integers(len(noise) - self.window)

@@ -13,6 +13,8 @@ from mlx_speech.errors import SpeechError
 from mlx_speech.training.config import setting
 from mlx_speech.training.settings import LoopSettings
 from mlx_speech.whisper.ctc_labels import CTC_LABELS
+from mlx_speech.whisper.languages import language_code
+from mlx_speech.whisper.tokenizer import TASKS
 
 # Validation score whose lowest value marks the best checkpoint.
 BEST_METRIC = "wer"
@@ -63,7 +65,7 @@ class WhisperTrainConfig:
 
     data: str = setting("", "folder of recordings with transcripts")
     base: str = setting("turbo", "model to start from, by name or path; none: scratch")
-    language: str = setting("en", "what is spoken")
+    language: str = setting("en", "what is spoken: a code or an English name")
     task: str = setting("transcribe", "transcribe, or translate (into English)")
 
     # Data.
@@ -151,7 +153,13 @@ class WhisperTrainConfig:
         betas = self.adam_betas
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise SpeechError(f"`adam_betas` takes two numbers in [0, 1), not {betas}")
-        for name, known in (("precision", PRECISIONS), ("ctc_labels", CTC_LABELS)):
+        # A frozen dataclass is completed through its base class.
+        object.__setattr__(self, "language", language_code(self.language))
+        for name, known in (
+            ("task", TASKS),
+            ("precision", PRECISIONS),
+            ("ctc_labels", CTC_LABELS),
+        ):
             if getattr(self, name) not in known:
                 raise SpeechError(
                     f"`{name}` is `{getattr(self, name)}`",

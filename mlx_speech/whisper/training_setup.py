@@ -81,14 +81,17 @@ def prepare_task(
         long_pause_share=config.long_pause_share,
     )
     total = len(training) + len(validation)
+    labels = CtcLabels(config.ctc_labels, [each.text for each in training])
 
     def usable(
         part: Sequence[Utterance], name: str, before: int
     ) -> tuple[list[Utterance], list[Clip]]:
+        spelt = labels if config.ctc_weight and part is training else None
         told = on_progress
         return _usable(
             part,
             tokenizer,
+            spelt,
             layout,
             name,
             on_note,
@@ -101,7 +104,7 @@ def prepare_task(
         training,
         clips,
         tokenizer,
-        CtcLabels(config.ctc_labels, [each.text for each in training]),
+        labels,
         config,
         window,
         sizes.n_mels,
@@ -137,6 +140,7 @@ def _fresh(
 def _usable(
     utterances: Sequence[Utterance],
     tokenizer: Tokenizer,
+    labels: CtcLabels | None,
     layout: Layout,
     name: str,
     on_note: Callable[[str], None],
@@ -144,17 +148,22 @@ def _usable(
 ) -> tuple[list[Utterance], list[Clip]]:
     """The recordings that fit into a window, and their sizes.
 
+    With ``labels``, those that are not said too fast for CTC to spell them.
+
     Raises:
         SpeechError: a recording cannot be read, or none fits.
     """
-    kept, clips, left_out = [], [], []
+    kept, clips, left_out, too_fast = [], [], [], []
     for done, utterance in enumerate(utterances, start=1):
         on_progress(done)
         # Two times beside the text.
         tokens = len(tokenizer.encode(spoken_form(utterance.text))) + 2
         samples = sample_count(utterance.audio_path)
         fits = 0 < samples <= layout.window and tokens <= layout.most_tokens
-        if fits and utterance.text:
+        positions = samples // POSITION_SAMPLES
+        if fits and labels and labels.positions(utterance.text) >= positions:
+            too_fast.append(utterance.identifier)
+        elif fits and utterance.text:
             kept.append(utterance)
             clips.append(Clip(samples, tokens))
         else:
@@ -169,6 +178,11 @@ def _usable(
         on_note(
             f"{len(left_out)} recording(s) for {name} without text, or too long for a "
             f"window of {seconds:g} s, are left out: {listed(left_out)}"
+        )
+    if too_fast:
+        on_note(
+            f"{len(too_fast)} recording(s) for {name} whose text is said too fast for "
+            f"CTC are left out: {listed(too_fast)}"
         )
     return kept, clips
 

@@ -144,6 +144,8 @@ def test_settings_that_cannot_be_are_refused_in_one_line(
         (("data", *TINY, "--ctc-labels", "words"), "`ctc_labels` is `words`"),
         (("data", *TINY, "--noise-snr", "9,3"), "two ascending numbers"),
         (("data", *TINY, "--prompt-share", "2"), "`prompt_share` must lie"),
+        (("data", *TINY, "--language", "xx"), "the language 'xx'"),
+        (("data", *TINY, "--task", "sing"), "`task` is `sing`"),
         (("data", *TINY, "--learning-rte", "2"), "learning-rte"),
         (("data", *TINY, "--window-seconds", "0.2"), "no recording for training fits"),
         (("data", *TINY, "--vocabulary-size", "9"), "at least 256"),
@@ -153,3 +155,14 @@ def test_settings_that_cannot_be_are_refused_in_one_line(
         message, hint = refusal(teach(*arguments))
         assert why in f"{message} {hint}", (arguments, message)
     assert not (folder / "runs").exists()
+
+
+def test_what_is_said_too_fast_for_ctc_is_left_out(
+    folder: Path, teach: Command
+) -> None:
+    spoken = sorted((folder / "data").rglob("*.txt"))[:2]
+    for path in spoken:
+        path.write_text("extraordinarily " * 12, encoding="utf-8")
+    code, _, err = teach("data", "-o", "run", *TINY)
+    assert code == 0, err
+    assert "too fast" in err and spoken[0].stem in err

@@ -198,6 +198,21 @@ def test_noise_is_as_loud_as_asked(maker: BatchMaker) -> None:
         assert 20 * np.log10(signal / noise) == pytest.approx(10.0, abs=0.7)
 
 
+def test_a_silent_recording_gives_numbers(maker: BatchMaker) -> None:
+    save(maker.utterances[0].audio_path, np.zeros(RATE, np.float32), RATE)
+    maker.config = replace(maker.config, noise_share=1.0)
+    batch = maker.make([Window((Placed(0, 0),), WINDOW)], (0,))
+    assert np.isfinite(batch.audio_bs).all()
+    assert batch.audio_bs.any()
+
+
+def test_labels_know_how_many_positions_they_need() -> None:
+    labels = CtcLabels("characters", ["aab", "ab"])
+    assert labels.positions("ab") == 2
+    assert labels.positions("a ab.") == 4, "a blank parts the same label"
+    assert labels.positions("?") == 0
+
+
 def test_a_vocabulary_of_words_spells_what_it_does_not_know() -> None:
     vocabulary = words_vocabulary(["Go back now. Go on."] * 3 + ["Rare."], 260, 101)
     tokenizer = Tokenizer(vocabulary)

@@ -7,6 +7,7 @@ command decorated with ``grouped`` takes such dataclasses as parameters instead.
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
@@ -102,12 +103,16 @@ class SwitchCommand(TyperCommand):
 
 
 def number_or_none(text: Any) -> float | None:
-    """A number, or ``None`` as openai-whisper's users switch a limit off.
+    """A finite number, or ``None`` as openai-whisper's users switch a limit off.
 
     Raises:
         ValueError: neither.
     """
-    return None if str(text).lower() in ("none", "") else float(text)
+    if str(text).lower() in ("none", ""):
+        return None
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text!r} is not finite")
+    return number
 
 
 def whole_or_none(text: Any) -> int | None:
@@ -123,13 +128,13 @@ def size_in_bytes(text: Any) -> int:
     """A size such as ``800MB``, ``6 GB``, ``1.5g``; a number alone is of gigabytes.
 
     Raises:
-        ValueError: something else, or nothing at all of it.
+        ValueError: something else, nothing at all of it, or more than can be counted.
     """
     found = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?)i?b?\s*", str(text).lower())
     if found is None:
         raise ValueError(f"{text!r} is no size like 6GB")
     number, unit = found.groups()
-    size = int(float(number) * 1000 ** ("kmgt".index(unit or "g") + 1))
-    if size < 1:
-        raise ValueError(f"{text!r} is no memory at all")
-    return size
+    size = float(number) * 1000 ** ("kmgt".index(unit or "g") + 1)
+    if not 1 <= size < math.inf:
+        raise ValueError(f"{text!r} is no size of a memory")
+    return int(size)

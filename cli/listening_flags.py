@@ -14,6 +14,8 @@ from mlx_speech.errors import SpeechError
 
 _MODEL = "Model"
 _DECODING = "Decoding"
+# Of the temperature: a hundred tries are more than anybody waits for.
+LEAST_INCREMENT = 0.01
 
 
 class Task(Enum):
@@ -282,11 +284,13 @@ class DecodingFlags:
         step = self.temperature_increment_on_fallback
         if step is None:
             return (self.temperature,)
-        if step <= 0:
+        if step < LEAST_INCREMENT:
             raise SpeechError(
                 f"a temperature increment of {step} never comes to an end",
-                "give more than 0, or `None` for a single try",
+                f"give {LEAST_INCREMENT} or more, or `None` for a single try",
             )
+        if self.temperature >= 1:
+            return (self.temperature,)
         import numpy as np
 
         # openai-whisper's formula, so that the temperatures are the same to the bit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -60,7 +61,10 @@ class DecodingOptions:
                 f"the task {self.task!r} is none of"
                 f" {', '.join((*TASKS, LANGUAGE_TASK))}",
             ),
-            (self.temperature < 0, f"the temperature {self.temperature} is negative"),
+            (
+                not 0 <= self.temperature < math.inf,
+                f"the temperature {self.temperature} is no finite number from 0 on",
+            ),
             (
                 self.beam_size is not None and self.best_of is not None,
                 "beam_size and best_of cannot be given together",
@@ -87,8 +91,8 @@ class DecodingOptions:
             ),
             (
                 self.beam_size is not None
-                and round(self.beam_size * (self.patience or 1.0)) < 1,
-                f"patience {self.patience} leaves no candidate to wait for",
+                and not 0.5 < self.beam_size * (self.patience or 1.0) < math.inf,
+                f"patience {self.patience} gives no number of candidates to wait for",
             ),
         ):
             if wrong:

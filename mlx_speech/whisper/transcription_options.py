@@ -141,15 +141,15 @@ class TranscriptionOptions:
             frames_per_second: of the spectrogram.
 
         Raises:
-            SpeechError: no numbers, negative ones, or an end before its start.
+            SpeechError: no finite numbers, negative ones, or an end before its start.
         """
         given = self.clip_timestamps
         try:
             parts = given.split(",") if isinstance(given, str) else given
             seconds = [float(part) for part in parts if part != ""]
-        except ValueError:
+            points = [round(second * frames_per_second) for second in seconds] or [0]
+        except (ValueError, OverflowError):
             raise _bad_clips(given) from None
-        points = [round(second * frames_per_second) for second in seconds] or [0]
         if len(points) % 2:
             points.append(max(frames, points[-1]))
         clips = list(zip(points[::2], points[1::2], strict=True))

@@ -153,6 +153,12 @@ def test_a_language_that_the_model_lacks(
         (["--suppress-tokens", "a"], "suppress_tokens"),
         (["--clip-timestamps", "3,1"], "clip_timestamps"),
         (["--temperature-increment-on-fallback", "0"], "never comes to an end"),
+        (["--temperature-increment-on-fallback", "1e-300"], "never comes to an end"),
+        (["--temperature", "inf"], "the temperature inf"),
+        (["--beam-size", "5", "--patience", "nan"], "patience"),
+        (["--beam-size", "5", "--patience", "inf"], "patience"),
+        (["--clip-timestamps", "nan,1"], "clip_timestamps"),
+        (["--clip-timestamps", "1,inf"], "clip_timestamps"),
         (["--skip-existing"], "--skip-existing has no files"),
         (["--output-name", "{nothing}"], "there is no {nothing}"),
         (["--output-name", "../{stem}"], "is no name inside a folder"),
@@ -167,7 +173,16 @@ def test_flags_that_cannot_be_obeyed(
 
 
 @pytest.mark.parametrize(
-    "flags", [["--batch-size", "0"], ["-f", "doc"], ["--temperature", "-1"], ["--x"]]
+    "flags",
+    [
+        ["--batch-size", "0"],
+        ["-f", "doc"],
+        ["--temperature", "-1"],
+        ["--x"],
+        ["--best-of", "nan"],
+        ["--best-of", "inf"],
+        ["--logprob-threshold", "nan"],
+    ],
 )
 def test_wrong_values_are_wrong_usage(run: Run, talk: Path, flags: list[str]) -> None:
     code, out, err = run(talk, *flags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -274,6 +275,8 @@ def test_compression_ratio() -> None:
         ({"beam_size": 0}, "beam_size"),
         ({"best_of": 0, "temperature": 1.0}, "best_of"),
         ({"beam_size": 2, "patience": 0.1}, "patience"),
+        ({"beam_size": 2, "patience": math.nan}, "patience"),
+        ({"temperature": math.nan}, "nan"),
     ],
     ids=str,
 )

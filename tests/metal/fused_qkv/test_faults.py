@@ -1,7 +1,8 @@
 """The tests of the three kernels notice planted bugs and mutants.
 
-All barrier mutants and ten others of each kernel run here; all of them by
-``pytest -m slow tests/metal/fused_qkv/test_faults.py`` (about ten minutes on one core).
+All barrier mutants and ten others of each kernel run here; two hundred others of each
+(of the two for decoding, that is all) by
+``pytest -m slow tests/metal/fused_qkv/test_faults.py``: half an hour on a busy machine.
 Survivors are explained in metal_kernels/README.md.
 """
 
@@ -205,10 +206,10 @@ def test_barrier_mutants_and_ten_others_are_noticed(
 
 @pytest.mark.slow
 @each_kernel
-def test_all_mutants_are_noticed_but_those_that_change_nothing(
+def test_two_hundred_mutants_are_noticed_but_those_that_are_explained(
     kernel: str, check_of: Callable[[str], Check]
 ) -> None:
-    verdicts = judge(mutants(kernel_text(kernel)), check_of(kernel))
+    verdicts = judge(mutants(kernel_text(kernel), 0, others=200), check_of(kernel))
     assert unexplained(survivors(verdicts)) == []
     assert score(verdicts) >= 0.95
 

@@ -65,7 +65,7 @@ def backward_launch(
 
     Args:
         x: [batch, points].
-        plan, tied: as of `kernel_function`.
+        plan, tied: as of `butterfly_by_kernel`.
         groups: threadgroups that share the batch; None: as many as are useful.
     """
     frames, threads = geometry(plan.points, backward=True)

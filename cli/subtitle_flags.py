@@ -68,6 +68,7 @@ class SubtitleFlags:
     hallucination_silence_threshold: Annotated[
         float | None,
         typer.Option(
+            min=0.0,
             help="Leave out what looks made up amid longer silences, in seconds "
             "[default: never].",
             rich_help_panel=_SUBTITLES,

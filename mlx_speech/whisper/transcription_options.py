@@ -39,6 +39,9 @@ class TranscriptionOptions:
             the one before.
         hallucination_silence_threshold: with word_timestamps, segments that look made
             up amid longer silences, in seconds, are dropped; None: none are.
+
+    Raises:
+        SpeechError: that threshold is negative.
     """
 
     task: str = "transcribe"
@@ -67,6 +70,15 @@ class TranscriptionOptions:
     prepend_punctuations: str = PREPENDED
     append_punctuations: str = APPENDED
     hallucination_silence_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        threshold = self.hallucination_silence_threshold
+        # Below 0 every window would be heard again for ever.
+        if threshold is not None and not threshold >= 0:
+            raise SpeechError(
+                f"hallucination_silence_threshold is {threshold}",
+                "give 0 or more seconds, or None",
+            )
 
     @property
     def temperatures(self) -> tuple[float, ...]:

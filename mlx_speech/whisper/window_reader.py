@@ -138,7 +138,9 @@ class WindowReader:
         if threshold is not None:
             silence = leading_silence(segments, place)
             if silence > threshold:
-                return None, place.start + round(silence * FRAMES_PER_SECOND)
+                # Less than a frame must not hold the window where it is.
+                later = max(1, round(silence * FRAMES_PER_SECOND))
+                return None, place.start + later
             made_up = find_hallucination(segments, place, self._last_speech, threshold)
             if made_up is not None:
                 index, seek = made_up

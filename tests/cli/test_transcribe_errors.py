@@ -182,6 +182,7 @@ def test_flags_that_cannot_be_obeyed(
         ["--best-of", "nan"],
         ["--best-of", "inf"],
         ["--logprob-threshold", "nan"],
+        ["--hallucination-silence-threshold", "-1"],
     ],
 )
 def test_wrong_values_are_wrong_usage(run: Run, talk: Path, flags: list[str]) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import mlx.core as mx
 import pytest
 
+from mlx_speech.whisper import window_reader
+from mlx_speech.whisper.decoding_options import DecodingResult
 from mlx_speech.whisper.hallucinations import (
     WindowPlace,
     find_hallucination,
@@ -12,6 +18,7 @@ from mlx_speech.whisper.hallucinations import (
     leading_silence,
     next_seek,
 )
+from mlx_speech.whisper.transcription_options import TranscriptionOptions
 from mlx_speech.writers import Segment, Word
 
 PLACE = WindowPlace(start=1000, frames=3000, full=3000, recording=9000)
@@ -71,6 +78,22 @@ def test_silence_before_a_suspicious_first_segment() -> None:
     assert leading_silence([segment(15, 18, 0.1)], PLACE) == 5.0
     assert leading_silence([segment(15, 18)], PLACE) == 0.0
     assert leading_silence([], PLACE) == 0.0
+
+
+def test_almost_no_silence_does_not_hold_a_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed = [segment(10.003, 10.4, 0.1)]
+    monkeypatch.setattr(window_reader, "add_word_timestamps", lambda *_, **__: timed)
+    options = TranscriptionOptions(
+        word_timestamps=True, hallucination_silence_threshold=0.0
+    )
+    tokenizer: Any = SimpleNamespace(timestamp_begin=9, eot=8, decode=lambda _: " ja")
+    window: Any = SimpleNamespace(cross=None)
+    model: Any = None
+    result = DecodingResult(mx.zeros((1, 1)), "en", tokens=[1])
+    reader = window_reader.WindowReader(model, tokenizer, options)
+    assert reader.read(result, window, PLACE) == (None, 1001)
 
 
 def test_what_is_made_up_amid_silence_is_found() -> None:

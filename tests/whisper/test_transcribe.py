@@ -154,6 +154,12 @@ def test_clips() -> None:
     assert clips("50") == [(5000, 1000)]
 
 
+@pytest.mark.parametrize("threshold", [-1.0, float("nan")])
+def test_silence_of_less_than_nothing_is_refused(threshold: float) -> None:
+    with pytest.raises(SpeechError, match="hallucination_silence_threshold"):
+        TranscriptionOptions(hallucination_silence_threshold=threshold)
+
+
 @pytest.mark.parametrize("given", ["a", "1,x", "3,2", "-1", [5.0, 4.0]])
 def test_impossible_clips_are_refused(given: Any) -> None:
     with pytest.raises(SpeechError, match="clip_timestamps"):

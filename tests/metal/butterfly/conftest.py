@@ -215,6 +215,8 @@ def butterfly_case() -> Callable[..., Case]:
     ) -> Case:
         plan = ButterflyPlan(radices, _order(radices))
         rows = geometry(plan.points)[0] + 1 if batch is None else batch
-        return Case(plan, tied, *draw_butterfly(rows, dtype, plan, tied, seed))
+        arrays = draw_butterfly(rows, dtype, plan, tied, seed)
+        mx.eval(arrays)
+        return Case(plan, tied, *arrays)
 
     return make

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
@@ -13,6 +13,8 @@ import pytest
 from mlx_speech.audio.mel import MelSpec, mel_filterbank
 from mlx_speech.audio.stft import hann_window
 from mlx_speech.metal_kernels import emulate
+from mlx_speech.metal_kernels.butterfly_plan import flat_weights, split_weights
+from mlx_speech.metal_kernels.launch import Launch
 from mlx_speech.metal_kernels.log_mel_plan import (
     TEXT,
     LogMelPlan,
@@ -34,6 +36,24 @@ class Case:
     plan: LogMelPlan
     samples: mx.array
     n_frames: int
+    untied: bool = False
+
+    @property
+    def inputs(self) -> list[mx.array]:
+        """Arrays of the launch; of an untied case, blocks are repeated."""
+        arrays = log_mel_inputs(self.samples, self.plan, self.n_frames)
+        if self.untied:
+            butterfly = self.plan.butterfly
+            assert butterfly is not None
+            blocks = split_weights(arrays[2], butterfly, tied=True)
+            arrays[2] = flat_weights(blocks, butterfly, tied=False)
+        return arrays
+
+    @property
+    def launch(self) -> Launch:
+        launch = log_mel_launch(self.samples, self.plan, self.n_frames)
+        template = dict(launch.template) | {"TIED": not self.untied}
+        return replace(launch, template=tuple(template.items()))
 
     def bands(self, samples: np.ndarray | None = None) -> np.ndarray:
         """Magnitudes in the bands, [batch, frames, bands], in double precision."""
@@ -53,10 +73,10 @@ class Case:
 
     def found(self, text: KernelText = TEXT, **options: Any) -> np.ndarray:
         """Run the kernel, or a text in its place."""
-        launch = log_mel_launch(self.samples, self.plan, self.n_frames)
+        launch = self.launch
         return emulate.run(
             text,
-            log_mel_inputs(self.samples, self.plan, self.n_frames),
+            self.inputs,
             launch.grid,
             launch.threadgroup,
             launch.output_shapes,
@@ -67,10 +87,8 @@ class Case:
 
     def check_text(self, text: KernelText = TEXT) -> None:
         """Fails where Metal would refuse a text in place of the kernel."""
-        launch = log_mel_launch(self.samples, self.plan, self.n_frames)
-        inputs = log_mel_inputs(self.samples, self.plan, self.n_frames)
-        dtypes, template = launch.output_dtypes, launch.template
-        emulate.check_text(emulate.prepare(text, inputs, dtypes, template))
+        dtypes, template = self.launch.output_dtypes, self.launch.template
+        emulate.check_text(emulate.prepare(text, self.inputs, dtypes, template))
 
     def check(self, text: KernelText = TEXT, **options: Any) -> None:
         """Fails unless the kernel gives the bands, and without a fault."""
@@ -116,7 +134,9 @@ def small_case() -> Callable[..., Case]:
         dtype: mx.Dtype = mx.float32,
         n_frames: int | None = None,
         bands: int = 9,
+        floor: float = 1e-4,
         seed: int = 0,
+        untied: bool = False,
     ) -> Case:
         draw = np.random.default_rng(seed)
         bins = n_fft // 2 + 1
@@ -134,10 +154,10 @@ def small_case() -> Callable[..., Case]:
             hop_length,
             power=power,
             eps=1e-3,
-            floor=1e-4,
+            floor=floor,
             log=log,
         )
-        return _case(plan, dtype, seed, n_frames)
+        return replace(_case(plan, dtype, seed, n_frames), untied=untied)
 
     return make
 
@@ -154,4 +174,6 @@ def _case(
     draw = np.random.default_rng(seed)
     samples = 0.1 * draw.standard_normal((2, length))
     samples[1] += np.sin(0.3 * np.arange(length))
-    return Case(plan, mx.array(samples.astype(np.float32)).astype(dtype), n_frames)
+    array = mx.array(samples.astype(np.float32)).astype(dtype)
+    mx.eval(array, plan.tables)
+    return Case(plan, array, n_frames)

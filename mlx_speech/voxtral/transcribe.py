@@ -143,7 +143,8 @@ def transcribe_in_pieces(
         on_text: is told the text as it comes, a few characters at a time.
 
     Returns:
-        One segment for each piece; the language is "und" when none was given.
+        One segment for each piece with words; the language is "und" when none was
+        given.
 
     Raises:
         SpeechError: samples that are no sound, a model without tokenizer, or times of
@@ -173,21 +174,25 @@ def transcribe_in_pieces(
         )
         if found.truncated:
             truncated.append(piece)
-        segments.append(
-            Segment(
-                id=len(segments),
-                seek=round(100 * piece.start),
-                start=piece.start,
-                end=piece.end,
-                text=separator + text.strip(),
-                tokens=found.tokens,
-                temperature=options.temperature,
-                avg_logprob=found.avg_logprob,
-                compression_ratio=_compression_ratio(text),
+        new: list[Segment] = []
+        # A sound without words makes no subtitle.
+        if text.strip():
+            new.append(
+                Segment(
+                    id=len(segments),
+                    seek=round(100 * piece.start),
+                    start=piece.start,
+                    end=piece.end,
+                    text=separator + text.strip(),
+                    tokens=found.tokens,
+                    temperature=options.temperature,
+                    avg_logprob=found.avg_logprob,
+                    compression_ratio=_compression_ratio(text),
+                )
             )
-        )
+        segments += new
         if listener is not None:
-            listener(segments[-1:], piece.end)
+            listener(new, piece.end)
     if listener is not None:
         listener([], duration)
     language = options.language and language_code(options.language)

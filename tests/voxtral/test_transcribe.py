@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -18,6 +19,7 @@ from mlx_speech.errors import SpeechError
 from mlx_speech.voxtral import transcribe as module
 from mlx_speech.voxtral.generate import (
     Chooser,
+    Generated,
     Sampling,
     generate,
     token_limit,
@@ -130,6 +132,33 @@ def test_limits_grow_with_the_duration() -> None:
     # Somebody who talks fast says seven tokens a second.
     assert token_limit(1800) > 7 * 1800
     assert token_limit(0) > 0
+
+
+def test_pieces_without_words_make_no_segment(
+    tiny: Voxtral, tekken: Tekken, samples: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([[], tekken.encode(" Hello.")])
+
+    def answer(*arguments: Any) -> Generated:
+        tokens = next(answers)
+        for token in tokens:
+            arguments[-1](token)
+        return Generated(tokens, -0.1, False)
+
+    monkeypatch.setattr(module, "generate", answer)
+    told: list[int] = []
+    text: list[str] = []
+    result = transcribe_in_pieces(
+        tiny,
+        samples,
+        tokenizer=tekken,
+        listener=lambda segments, seconds: told.append(len(segments)),
+        on_text=text.append,
+    )
+    assert [(each.id, each.text) for each in result.segments] == [(0, "Hello.")]
+    assert result.segments[0].start == pytest.approx(9, abs=0.3)
+    assert "".join(text) == result.text == "Hello."
+    assert told == [0, 1, 0]
 
 
 def test_silence_has_no_text(tiny: Voxtral, tekken: Tekken) -> None:

@@ -148,6 +148,9 @@ class WhisperTask:
         """One step; lazy, see ``TrainingTask``. All chance is in the batch."""
         self.optimizer.set_factor(self.config.rate_factor(step))
         parameters = self.network.trainable_parameters()
+        everything = self.network.parameters()
+        # Frozen parts too: one of single precision would make all that follows single.
+        self.network.update(self._cast(everything))
 
         def losses(values: dict) -> tuple[mx.array, dict[str, mx.array]]:
             self.network.update(self._cast(values))
@@ -155,7 +158,7 @@ class WhisperTask:
             return training_losses(self.network, mel, batch, self.config.ctc_weight)
 
         (_, metrics), gradients = mx.value_and_grad(losses)(parameters)
-        self.network.update(parameters)
+        self.network.update(everything)
         gradients, norm = clip_gradients(gradients, self.config.gradient_clip)
         self.optimizer.update(self.network, gradients)
         for average in self.averages.values():
@@ -165,7 +168,12 @@ class WhisperTask:
     def _cast(self, values: dict) -> dict:
         if self.config.precision == "float32":
             return values
-        return tree_map(lambda array: array.astype(mx.bfloat16), values)
+
+        def halved(array: mx.array) -> mx.array:
+            floats = mx.issubdtype(array.dtype, mx.floating)
+            return array.astype(mx.bfloat16) if floats else array
+
+        return tree_map(halved, values)
 
     def validate(self, step: int) -> dict[str, float]:
         """Word error rate of held-out recordings, decoded greedily without times."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from mlx_speech.training.report import read_metrics
+from mlx_speech.whisper import train
 from mlx_speech.whisper.checkpoints import load_whisper
 from mlx_speech.whisper.decoding import tokenizer_of
 
@@ -127,10 +129,22 @@ def test_a_frozen_encoder_stays(folder: Path, teach: Command) -> None:
 
 
 def test_half_precision_learns_in_single_precision(
-    folder: Path, teach: Command
+    folder: Path, teach: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, _, err = teach("data", "-o", "run", *TINY, "--precision", "bfloat16")
-    assert code == 0, err
+    # Frozen parts too: one of single precision would make all that follows single.
+    assert teach("data", "-o", "start", *TINY)[0] == 0
+    plain, computed = train.training_losses, set()
+
+    def losses(network: train.TrainedWhisper, mel: mx.array, *rest: Any) -> Any:
+        computed.add(network.whisper.encode(mel).dtype)
+        return plain(network, mel, *rest)
+
+    monkeypatch.setattr(train, "training_losses", losses)
+    half = ("--precision", "bfloat16", "--overwrite")
+    for more in (TINY, ("--base", "start", "--lora-rank", "2")):
+        code, _, err = teach("data", "-o", "run", *more, *half)
+        assert code == 0, err
+        assert computed == {mx.bfloat16}
     weights = mx.load(str(folder / "run/checkpoints/00000004/whisper.safetensors"))
     assert {array.dtype for array in weights.values()} == {mx.float32}
 

@@ -41,8 +41,14 @@ def cases(monkeypatch: pytest.MonkeyPatch) -> list[KernelCase]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def no_metal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a Mac too, there is no Metal unless a test asks for it."""
+    monkeypatch.setattr(verify.backend, "on_metal", lambda: False)
+
+
 @pytest.fixture
-def on_metal(monkeypatch: pytest.MonkeyPatch) -> None:
+def on_metal(no_metal: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked of Metal, the emulator does."""
     monkeypatch.setattr(verify.backend, "on_metal", lambda: True)
     monkeypatch.setattr(mx, "device_info", lambda: {"device_name": "pretended"})

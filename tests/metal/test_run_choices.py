@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mlx_speech import backend
 from mlx_speech.errors import SpeechError
 from mlx_speech.metal_kernels import select
 from mlx_speech.metal_kernels.choices import KernelKey, Timing
@@ -21,6 +22,8 @@ OTHER = KernelKey("toy", "float32", (9, 9), "d1")
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLX_SPEECH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("MLX_SPEECH_KERNELS", raising=False)
+    # On a Mac too, the device is the pretended one or none.
+    monkeypatch.setattr(backend, "on_metal", lambda: False)
     select.forget()
 
 

@@ -10,6 +10,7 @@ import mlx.core as mx
 from mlx_speech.audio.io import open_sound
 from mlx_speech.corpus import Utterance, listed, read_corpus, split_validation
 from mlx_speech.errors import SpeechError
+from mlx_speech.nn.quantized import quantized_layers
 from mlx_speech.whisper.checkpoints import load_whisper
 from mlx_speech.whisper.config import WhisperConfig
 from mlx_speech.whisper.ctc_labels import CtcLabels
@@ -63,6 +64,11 @@ def prepare_task(
         whisper, tokenizer = _fresh(config, [each.text for each in training])
     else:
         whisper = load_whisper(base, mx.float32)
+        if quantized_layers(whisper):
+            raise SpeechError(
+                f"the model in `{base}` is quantised, which cannot be trained",
+                "start from the model that was not quantised",
+            )
         tokenizer = tokenizer_of(whisper)
     sizes = whisper.config
     window = sizes.n_frames * FRAME_SAMPLES

@@ -149,6 +149,20 @@ def test_half_precision_learns_in_single_precision(
     assert {array.dtype for array in weights.values()} == {mx.float32}
 
 
+def test_a_quantised_model_is_refused(
+    folder: Path, teach: Command, command: Command, refusal: Refusal
+) -> None:
+    # Wide enough for a group of 64 weights.
+    wide = ["64" if word == "16" else word for word in TINY]
+    assert teach("data", "-o", "start", *wide)[0] == 0
+    quantised = ("--to", "mlx", "--quantize", "8", "-o", "small")
+    code, _, err = command("convert", "start", *quantised)
+    assert code == 0, err
+    message, hint = refusal(teach("data", "--base", "./small"))
+    assert "is quantised, which cannot be trained" in message
+    assert "not quantised" in hint
+
+
 def test_settings_that_cannot_be_are_refused_in_one_line(
     folder: Path, teach: Command, refusal: Refusal
 ) -> None:

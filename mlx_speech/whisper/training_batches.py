@@ -186,19 +186,31 @@ class BatchMaker:
                 last = special.timestamp_begin + min(last, special.timestamps - 1)
                 said = [first] if placed.cut else [first, *said, last]
             text += said
-        prompt = self._prompt(draw, self.most_tokens - len(start) - len(text) - 2)
+        prompt = self._prompt(
+            draw, timed, self.most_tokens - len(start) - len(text) - 2
+        )
         given = [*prompt, *start, *text, special.eot]
         return given, len(prompt) + len(start)
 
-    def _prompt(self, draw: np.random.Generator, room: int) -> list[int]:
-        """Text of other recordings, as if it had been said before."""
+    def _prompt(self, draw: np.random.Generator, timed: bool, room: int) -> list[int]:
+        """Text of other recordings, as if it had been said before.
+
+        Transcription prompts with the times that it has written.
+        """
+        special = self.tokenizer.special
         room = min(room, self.most_tokens // 2 - 1)
         if draw.random() >= self.config.prompt_share or room < 1:
             return []
         text: list[int] = []
         for index in draw.integers(len(self.utterances), size=draw.integers(1, 4)):
-            text += self.tokenizer.encode(spoken_form(self.utterances[index].text))
-        return [self.tokenizer.special.sot_prev, *text[-room:]]
+            said = self.tokenizer.encode(spoken_form(self.utterances[index].text))
+            if timed:
+                length = self.clips[index].samples // POSITION_SAMPLES
+                latest = max(self.window // POSITION_SAMPLES - length, 0)
+                first = special.timestamp_begin + int(draw.integers(latest + 1))
+                said = [first, *said, first + length]
+            text += said
+        return [special.sot_prev, *text[-room:]]
 
     def _labels(self, window: Window) -> tuple[list[int], int]:
         """CTC's labels, and the positions in which they are said."""

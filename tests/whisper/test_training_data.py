@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -186,6 +187,18 @@ def test_a_prompt_is_given_and_not_asked_for(maker: BatchMaker) -> None:
     )
     answer = batch.targets_bl[0][batch.counted_bl[0] > 0]
     assert maker.tokenizer.decode(answer[:-1].tolist()) == " Go back."
+
+
+def test_a_prompt_has_times_where_the_transcript_has(maker: BatchMaker) -> None:
+    maker.config = replace(maker.config, prompt_share=1.0)
+    given = maker.make([Window((Placed(2, 0),), 16_000)], (4,)).tokens_bl[0].tolist()
+    start = given.index(maker.tokenizer.special.sot)
+    prompt = maker.tokenizer.decode_with_timestamps(given[1:start])
+    pieces = re.findall(r"<\|(\d\.\d\d)\|>([^<]+)<\|(\d\.\d\d)\|>", prompt)
+    assert pieces
+    for first, text, last in pieces:
+        assert text.strip() in TEXTS
+        assert float(last) - float(first) == pytest.approx(1.0)
 
 
 def test_noise_is_as_loud_as_asked(maker: BatchMaker) -> None:

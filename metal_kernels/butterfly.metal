@@ -34,7 +34,7 @@ for (int i = worker; i < FRAMES * N; i += THREADS) {
   const uint frame = first + i / N;
   const int target = i / N * N + place[i % N];
   points[target] =
-      frame < batch ? read_point(x, frame * N + i % N) : float2(0.0f, 0.0f);
+      frame < batch ? read_point(x, frame * N + i % N) : float2(0.0f);
 }
 threadgroup_barrier(mem_flags::mem_threadgroup);
 

@@ -38,6 +38,13 @@ inline void write_point(device bfloat16_t* target, uint i, float2 value) {
   target[i] = static_cast<bfloat16_t>(value.x);
 }
 
+// Numbers of a step's untied blocks: the gradients of any blocks have as many.
+inline constexpr int untied_numbers(int n, int step) {
+  return is_absent(step)
+      ? 0
+      : n * (first_radix(step) + (second_radix(step) == 1 ? 0 : second_radix(step)));
+}
+
 // The cotangent of an addend a * b for a.
 inline float2 times_conjugate(float2 cotangent, float2 b) {
   return float2(
@@ -104,7 +111,7 @@ inline const device float2* keeping_step(
   constexpr int A = first_radix(STEP);
   constexpr int B = second_radix(STEP);
   constexpr int GROUPS = N / (A * B);
-  if (STEP == 11) {
+  if (is_absent(STEP)) {
     return weights;
   }
   for (int item = worker; item < GROUPS; item += THREADS) {
@@ -148,7 +155,7 @@ inline void backward_step(
   constexpr int A = first_radix(STEP);
   constexpr int B = second_radix(STEP);
   constexpr int GROUPS = N / (A * B);
-  if (STEP == 11) {
+  if (is_absent(STEP)) {
     return;
   }
   for (int item = worker; item < GROUPS; item += THREADS) {
@@ -162,11 +169,11 @@ inline void backward_step(
         weights, group, position, first_blocks, second_blocks);
 #pragma unroll
     for (int i = 0; i < A * A * B; ++i) {
-      first_sums[i] = float2(0.0f, 0.0f);
+      first_sums[i] = float2(0.0f);
     }
 #pragma unroll
     for (int i = 0; i < B * B * A; ++i) {
-      second_sums[i] = float2(0.0f, 0.0f);
+      second_sums[i] = float2(0.0f);
     }
     for (int frame = 0; frame < FRAMES; ++frame) {
       threadgroup float2* own = points + frame * N + group * (A * B * SPAN) + position;
@@ -233,14 +240,14 @@ constexpr int SPAN5 = SPAN4 * step_points(STEP4);
 constexpr int SPAN6 = SPAN5 * step_points(STEP5);
 constexpr int SPAN7 = SPAN6 * step_points(STEP6);
 // Where the gradients of each step begin among those of a threadgroup.
-constexpr int SUM1 = step_numbers(N, STEP0, 1, false);
-constexpr int SUM2 = SUM1 + step_numbers(N, STEP1, SPAN1, false);
-constexpr int SUM3 = SUM2 + step_numbers(N, STEP2, SPAN2, false);
-constexpr int SUM4 = SUM3 + step_numbers(N, STEP3, SPAN3, false);
-constexpr int SUM5 = SUM4 + step_numbers(N, STEP4, SPAN4, false);
-constexpr int SUM6 = SUM5 + step_numbers(N, STEP5, SPAN5, false);
-constexpr int SUM7 = SUM6 + step_numbers(N, STEP6, SPAN6, false);
-constexpr int TOTAL = SUM7 + step_numbers(N, STEP7, SPAN7, false);
+constexpr int SUM1 = untied_numbers(N, STEP0);
+constexpr int SUM2 = SUM1 + untied_numbers(N, STEP1);
+constexpr int SUM3 = SUM2 + untied_numbers(N, STEP2);
+constexpr int SUM4 = SUM3 + untied_numbers(N, STEP3);
+constexpr int SUM5 = SUM4 + untied_numbers(N, STEP4);
+constexpr int SUM6 = SUM5 + untied_numbers(N, STEP5);
+constexpr int SUM7 = SUM6 + untied_numbers(N, STEP6);
+constexpr int TOTAL = SUM7 + untied_numbers(N, STEP7);
 constexpr int ROUND = FRAMES * N;
 device float2* sums = (device float2*)partial + own_group * TOTAL;
 device float2* own_kept = (device float2*)kept + own_group * (STEPS * ROUND);
@@ -250,31 +257,31 @@ for (uint first = own_group * FRAMES; first < batch; first += groups * FRAMES) {
     const uint frame = first + i / N;
     const int target = i / N * N + place[i % N];
     points[target] =
-        frame < batch ? read_point(x, frame * N + i % N) : float2(0.0f, 0.0f);
+        frame < batch ? read_point(x, frame * N + i % N) : float2(0.0f);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
   const device float2* w0 = (const device float2*)weights;
   const device float2* w1 =
-      keeping_step<N, STEP0, 1, TIED, STEP1 == 11, FRAMES, THREADS>(
+      keeping_step<N, STEP0, 1, TIED, is_absent(STEP1), FRAMES, THREADS>(
       points, w0, own_kept, worker);
   const device float2* w2 =
-      keeping_step<N, STEP1, SPAN1, TIED, STEP2 == 11, FRAMES, THREADS>(
+      keeping_step<N, STEP1, SPAN1, TIED, is_absent(STEP2), FRAMES, THREADS>(
       points, w1, own_kept + 1 * ROUND, worker);
   const device float2* w3 =
-      keeping_step<N, STEP2, SPAN2, TIED, STEP3 == 11, FRAMES, THREADS>(
+      keeping_step<N, STEP2, SPAN2, TIED, is_absent(STEP3), FRAMES, THREADS>(
       points, w2, own_kept + 2 * ROUND, worker);
   const device float2* w4 =
-      keeping_step<N, STEP3, SPAN3, TIED, STEP4 == 11, FRAMES, THREADS>(
+      keeping_step<N, STEP3, SPAN3, TIED, is_absent(STEP4), FRAMES, THREADS>(
       points, w3, own_kept + 3 * ROUND, worker);
   const device float2* w5 =
-      keeping_step<N, STEP4, SPAN4, TIED, STEP5 == 11, FRAMES, THREADS>(
+      keeping_step<N, STEP4, SPAN4, TIED, is_absent(STEP5), FRAMES, THREADS>(
       points, w4, own_kept + 4 * ROUND, worker);
   const device float2* w6 =
-      keeping_step<N, STEP5, SPAN5, TIED, STEP6 == 11, FRAMES, THREADS>(
+      keeping_step<N, STEP5, SPAN5, TIED, is_absent(STEP6), FRAMES, THREADS>(
       points, w5, own_kept + 5 * ROUND, worker);
   const device float2* w7 =
-      keeping_step<N, STEP6, SPAN6, TIED, STEP7 == 11, FRAMES, THREADS>(
+      keeping_step<N, STEP6, SPAN6, TIED, is_absent(STEP7), FRAMES, THREADS>(
       points, w6, own_kept + 6 * ROUND, worker);
   keeping_step<N, STEP7, SPAN7, TIED, true, FRAMES, THREADS>(
       points, w7, own_kept + 7 * ROUND, worker);
@@ -283,7 +290,7 @@ for (uint first = own_group * FRAMES; first < batch; first += groups * FRAMES) {
     const uint frame = first + i / N;
     points[i] = frame < batch
         ? ((const device float2*)cotangent)[frame * N + i % N] * scale[0]
-        : float2(0.0f, 0.0f);
+        : float2(0.0f);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 

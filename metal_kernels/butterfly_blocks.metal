@@ -19,15 +19,17 @@ inline constexpr int second_radix(int step) {
 inline constexpr int step_points(int step) {
   return first_radix(step) * second_radix(step);
 }
+inline constexpr bool is_absent(int step) {
+  return step == 11;
+}
 inline constexpr int stage_numbers(int n, int radix, int span, bool tied) {
   return tied ? span * radix * radix : n * radix;
 }
 inline constexpr int step_numbers(int n, int step, int span, bool tied) {
-  return step == 11 ? 0
-                    : stage_numbers(n, first_radix(step), span, tied) +
-          (second_radix(step) == 1
-               ? 0
-               : stage_numbers(n, second_radix(step), span * first_radix(step), tied));
+  return stage_numbers(n, first_radix(step), span, tied) +
+      (second_radix(step) == 1
+           ? 0
+           : stage_numbers(n, second_radix(step), span * first_radix(step), tied));
 }
 
 // Copy COUNT blocks, STRIDE apart, into registers.

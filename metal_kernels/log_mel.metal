@@ -50,7 +50,7 @@ const int bands = band_start_shape[0];
 for (int i = worker; i < FRAMES * N; i += THREADS) {
   const uint frame = first + i / N;
   const int pair = i % N;
-  float2 value = float2(0.0f, 0.0f);
+  float2 value = float2(0.0f);
   if (frame < rows * per_row) {
     const uint at = frame / per_row * row_length + frame % per_row * HOP + 2 * pair;
     value = float2(

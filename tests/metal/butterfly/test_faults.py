@@ -83,7 +83,7 @@ FORWARD_BUGS = {
 BACKWARD_BUGS = {
     **SHARED,
     "sum not set at the start": [
-        ("first_sums[i] = float2(0.0f, 0.0f);", ";"),
+        ("first_sums[i] = float2(0.0f);", ";"),
         ("add ? *target + sums[k * SIZE + i]", "true ? *target + sums[k * SIZE + i]"),
     ],
     "loop one too short": ("int q = 1; q < RADIX", "int q = 1; q + 1 < RADIX"),

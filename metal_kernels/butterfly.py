@@ -183,17 +183,19 @@ def self_check(name: str, dtype: mx.Dtype, plan: ButterflyPlan, tied: bool) -> s
     batch = geometry(plan.points)[0] + 1
     x, flat, cotangent = draw_butterfly(batch, dtype, plan, tied, seed=0)
     backward = name == BACKWARD.name
+    found: Sequence[mx.array]
+    expected: Sequence[mx.array]
     if backward:
         found = gradients_by_kernel(x, flat, cotangent, plan, tied, 0.5, groups=1)
     else:
-        found = (butterfly_by_kernel(plan, tied, 0.5)(x, flat),)
+        found = [butterfly_by_kernel(plan, tied, 0.5)(x, flat)]
     mx.eval(found)
     with mx.stream(mx.cpu):
         if backward:
             expected = reference_gradients(x, flat, cotangent, plan, tied, 0.5)
         else:
             blocks = split_weights(flat, plan, tied)
-            expected = (butterfly_reference(x, blocks, plan, 0.5),)
+            expected = [butterfly_reference(x, blocks, plan, 0.5)]
         mx.eval(expected)
     # Only the gradient for x has as few bits as x.
     limits = (TOLERANCES[dtype if backward else mx.float32], TOLERANCES[mx.float32])

@@ -26,14 +26,17 @@ from mlx_speech.metal_kernels.butterfly_plan import (
 from mlx_speech.metal_kernels.cases import Call, KernelCase
 from mlx_speech.metal_kernels.twiddles import digit_reversal
 
+Radices = tuple[int, ...]
+Draw = Callable[[], tuple[mx.array, mx.array, mx.array]]
+
 # Radices and whether the blocks are tied: every kind of step, the smallest, an odd one.
-_SMALL = (
+_SMALL: tuple[tuple[Radices, bool], ...] = (
     ((2, 2, 2), False),
     ((3, 5), True),
     ((2,) * 6, True),
     ((2, 2, 3, 3, 4), False),
 )
-_EVERY_SIZE = (
+_EVERY_SIZE: tuple[Radices, ...] = (
     *((2,) * stages for stages in range(7, 12)),
     (4, 4, 5, 5),
     (4, 4, 2, 3, 5),
@@ -42,14 +45,13 @@ _EVERY_SIZE = (
 _DTYPES = (mx.complex64, mx.float32, mx.float16, mx.bfloat16)
 # Frames of 30 s of speech.
 _BATCH = 3000
-_TIMED = (
+_TIMED: tuple[tuple[Radices, bool], ...] = (
     ((2,) * 9, False),
     ((2,) * 10, False),
     ((2,) * 10, True),
     ((4, 4, 5, 5), True),
 )
 _SCALE = 0.5
-Draw = Callable[[], tuple[mx.array, mx.array, mx.array]]
 
 
 def verification_cases() -> Iterator[KernelCase]:
@@ -67,7 +69,7 @@ def verification_cases() -> Iterator[KernelCase]:
 
 
 def _values(
-    radices: tuple[int, ...], tied: bool, dtype: mx.Dtype, timed: bool = False
+    radices: Radices, tied: bool, dtype: mx.Dtype, timed: bool = False
 ) -> KernelCase:
     plan, batch, draw = _prepare(radices, tied, dtype, timed)
 
@@ -99,7 +101,7 @@ def _values(
 
 
 def _gradients(
-    radices: tuple[int, ...], tied: bool, dtype: mx.Dtype, timed: bool = False
+    radices: Radices, tied: bool, dtype: mx.Dtype, timed: bool = False
 ) -> KernelCase:
     plan, batch, draw = _prepare(radices, tied, dtype, timed)
 
@@ -119,7 +121,7 @@ def _gradients(
 
 
 def _prepare(
-    radices: tuple[int, ...], tied: bool, dtype: mx.Dtype, timed: bool
+    radices: Radices, tied: bool, dtype: mx.Dtype, timed: bool
 ) -> tuple[ButterflyPlan, int, Draw]:
     """A plan, the number of rows, and the arrays, which are drawn at their first use.
 

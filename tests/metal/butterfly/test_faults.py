@@ -1,7 +1,7 @@
 """The tests of both kernels notice planted bugs and mutants.
 
 All barrier mutants and ten others of each kernel run here; two hundred of each run by
-``pytest -m slow tests/metal/butterfly/test_faults.py`` (ten minutes on one core).
+``pytest -m slow tests/metal/butterfly/test_faults.py`` (minutes on one core).
 Survivors are explained in metal_kernels/README.md.
 """
 

@@ -26,6 +26,8 @@ POSITION_SAMPLES = 320
 # Cropped windows are multiples of so many samples, for few shapes.
 _CROP_SAMPLES = 8 * POSITION_SAMPLES
 _LATEST_FIRST_TIME = 50
+# Recordings whose text prompts a window: enough to fill the room for it at times.
+_MOST_PROMPTING = 10
 # Softest level in dB, and the widest masks.
 _LEVELS = (-20.0, 0.0)
 _MEL_MASK = 15
@@ -202,7 +204,7 @@ class BatchMaker:
         if draw.random() >= self.config.prompt_share or room < 1:
             return []
         text: list[int] = []
-        for index in draw.integers(len(self.utterances), size=draw.integers(1, 4)):
+        for index in draw.integers(len(self.utterances), size=draw.integers(1, _MOST_PROMPTING + 1)):
             said = self.tokenizer.encode(spoken_form(self.utterances[index].text))
             if timed:
                 length = self.clips[index].samples // POSITION_SAMPLES

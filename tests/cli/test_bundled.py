@@ -59,7 +59,7 @@ def test_held_out_sentences_become_text_subtitles_and_json(
     errors = word_errors(
         [sentences[name] for name in sentences], [heard[name] for name in sentences]
     )
-    # 12 of 24 by voices that the training never heard.
+    # 12 of 24 by voices that the training never heard; one sentence more is 4 %.
     assert errors.rate < 0.15, heard
 
     for name in sentences:
@@ -99,7 +99,9 @@ def test_sentences_of_a_long_recording_are_subtitled_where_they_are_said(
         at += len(samples) / rate
         pieces += [pause, samples]
     soundfile.write(tmp_path / "long.wav", np.concatenate([*pieces, pause]), 16_000)
-    for options in ((),):
+    # Its training knew short prompts only (weights/README.md).
+    alone = ("--exact", "--condition-on-previous-text", "False")
+    for options in ((), alone):
         code, out, err = command(
             "transcribe", tmp_path / "long.wav", "-m", "bundled", "--json", *options
         )

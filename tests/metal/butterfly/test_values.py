@@ -38,6 +38,11 @@ VARIANTS = [
     ((4, 3, 4), False, mx.float32),
     ((4, 3, 4), True, mx.float16),
     ((4, 3, 4), False, mx.bfloat16),
+    *[
+        (radices, False, dtype)
+        for radices in ((2, 2, 2), (3, 5), (2,) * 11)
+        for dtype in (mx.float32, mx.float16, mx.bfloat16)
+    ],
 ]
 # Double precision goes through these point by point; the others have no step of another
 # kind.

@@ -204,7 +204,8 @@ class BatchMaker:
         if draw.random() >= self.config.prompt_share or room < 1:
             return []
         text: list[int] = []
-        for index in draw.integers(len(self.utterances), size=draw.integers(1, _MOST_PROMPTING + 1)):
+        count = draw.integers(1, _MOST_PROMPTING + 1)
+        for index in draw.integers(len(self.utterances), size=count):
             said = self.tokenizer.encode(spoken_form(self.utterances[index].text))
             if timed:
                 length = self.clips[index].samples // POSITION_SAMPLES

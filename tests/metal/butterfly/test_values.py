@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from math import prod
 
@@ -117,6 +118,34 @@ def test_text_is_what_mlx_compiles_and_what_metal_takes(
         inputs = [(array.shape, array.dtype) for array in arrays]
         assert generated.text == mlx_text(text, inputs, shapes, dtypes, launch.template)
         emulate.check_text(generated)
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+@pytest.mark.parametrize("variant", [VARIANTS[9], VARIANTS[10]], ids=label)
+def test_the_text_compiles_as_cuda_within_its_resources(
+    variant: tuple, butterfly_case: Callable
+) -> None:
+    case = butterfly_case(*variant)
+    for text, launch, arrays, registers in (
+        # A hint only: an Apple core has room for 128 registers of 256 threads, and for
+        # 208 of the 128 threads that the backward kernel takes at most.
+        (
+            FORWARD,
+            forward_launch(case.x, case.plan, case.tied),
+            case.forward_inputs,
+            128,
+        ),
+        (
+            BACKWARD,
+            backward_launch(case.x, case.plan, case.tied),
+            case.backward_inputs,
+            208,
+        ),
+    ):
+        generated = emulate.prepare(text, arrays, launch.output_dtypes, launch.template)
+        used = emulate.compile_cuda(generated)
+        assert used.spilled_bytes == 0
+        assert used.registers <= registers
 
 
 @pytest.mark.parametrize("points", [8, 15, 64, 400, 1024, 2048])

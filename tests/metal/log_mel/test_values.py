@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 
 import mlx.core as mx
@@ -76,3 +77,15 @@ def test_silence_is_the_floor_and_not_a_number_stays_so(small_case: Callable) ->
     logs = type(case)(case.plan, mx.array(samples), case.n_frames).found()
     assert np.all(logs[0] == np.log(np.float32(case.plan.floor)))
     assert np.all(np.isnan(logs[1, 0, :-1]))
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+def test_the_text_compiles_as_cuda_within_its_resources(preset_case: Callable) -> None:
+    case = preset_case("whisper-80", mx.float32)
+    launch = log_mel_launch(case.samples, case.plan, case.n_frames)
+    arrays = log_mel_inputs(case.samples, case.plan, case.n_frames)
+    generated = emulate.prepare(TEXT, arrays, launch.output_dtypes, launch.template)
+    used = emulate.compile_cuda(generated)
+    assert used.spilled_bytes == 0
+    # A hint only: an Apple core has room for 128 registers of 256 threads.
+    assert used.registers <= 128

@@ -101,10 +101,6 @@ def held_out(count: int) -> list[tuple[np.ndarray, str]]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not (RECOGNISER / "config.json").is_file(),
-    reason="weights/ holds no recogniser yet",
-)
-@pytest.mark.skipif(
     shutil.which("espeak-ng") is None, reason="espeak-ng is not installed"
 )
 def test_batched_is_as_good_as_exact_and_quicker() -> None:

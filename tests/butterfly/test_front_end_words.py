@@ -24,7 +24,6 @@ from mlx_speech.bench.front_end import (
     missed_limits,
 )
 from mlx_speech.corpus import read_corpus
-from mlx_speech.errors import SpeechError
 from mlx_speech.models import find_listener, load_listener
 from mlx_speech.text.word_errors import WordErrors
 from mlx_speech.writers import Transcription
@@ -41,10 +40,7 @@ def spoken(count: int | None = None) -> list[SpokenText]:
 
 @pytest.mark.slow
 def test_an_exact_transform_changes_no_word_and_a_bad_one_does() -> None:
-    try:
-        folder = find_listener("bundled")
-    except SpeechError as error:
-        pytest.skip(f"the weights are missing: {error.message}")
+    folder = find_listener("bundled")
     rows = list(front_end_rows(load_listener(folder), spoken()))
     assert {row.what for row in rows} == {MLX, LEARNED, CONTROL}
     by_name = {row.what: row for row in rows}

@@ -1,9 +1,13 @@
-"""A writer of torch checkpoints made of opcodes, so that the tests need no torch."""
+"""A writer of torch checkpoints made of opcodes, so that the tests need no torch.
+
+And one of models in the cache of Hugging Face.
+"""
 
 from __future__ import annotations
 
 import struct
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,3 +150,23 @@ def torch_tools() -> SimpleNamespace:
         Writer=CheckpointWriter,
         pickled=pickled,
     )
+
+
+@pytest.fixture(scope="session")
+def put_in_cache() -> Callable[..., Path]:
+    """Lay files out as the Hugging Face cache does; the snapshot's folder."""
+
+    def put(cache: Path, repo: str, files: dict[str, bytes], commit: str) -> Path:
+        root = cache / f"models--{repo.replace('/', '--')}"
+        snapshot = root / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        (root / "blobs").mkdir()
+        (root / "refs").mkdir()
+        (root / "refs" / "main").write_text(commit)
+        for number, (name, content) in enumerate(files.items()):
+            blob = root / "blobs" / str(number)
+            blob.write_bytes(content)
+            (snapshot / name).symlink_to(blob)
+        return snapshot
+
+    return put

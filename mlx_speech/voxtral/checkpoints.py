@@ -1,4 +1,4 @@
-"""Voxtral's weights in and out of files.
+"""The weights of both releases of Voxtral in and out of files.
 
 Read: folders of Hugging Face's models (one safetensors file or shards), Mistral's
 ``consolidated.safetensors`` with ``params.json``, and MLX conversions, quantised too.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,8 +30,20 @@ from mlx_speech.hub.save import cast_floats, save_safetensors
 from mlx_speech.nn.conv import current_device
 from mlx_speech.nn.quantized import quantize, quantized_layers, use_quantized_layers
 from mlx_speech.voxtral.config import VoxtralConfig
-from mlx_speech.voxtral.layouts import find_dialect, to_hf_names, to_our_names
+from mlx_speech.voxtral.layouts import (
+    Arrays,
+    Dialect,
+    find_dialect,
+    to_hf_names,
+    to_our_names,
+)
 from mlx_speech.voxtral.model import Voxtral
+from mlx_speech.voxtral.realtime_config import RealtimeConfig
+from mlx_speech.voxtral.realtime_layouts import (
+    find_realtime_dialect,
+    to_realtime_names,
+)
+from mlx_speech.voxtral.realtime_model import VoxtralRealtime
 from mlx_speech.voxtral.tokenizer import FILE_NAME as TOKENIZER_NAME
 
 Layout = Literal["hf", "mlx"]
@@ -61,21 +73,22 @@ def load_voxtral(path: str | Path, dtype: mx.Dtype | None = None) -> Voxtral:
             architecture, or of sizes other than the configuration says.
     """
     folder = Path(path)
-    config = VoxtralConfig.from_dict(read_config(folder))
-    arrays = read_weights(folder)
-    dialect = find_dialect(list(arrays), str(folder))
-    weights = to_our_names(arrays, dialect, config)
-    # The parts are freed as soon as they are fused.
-    del arrays
-    model = Voxtral(config)
-    fill(model, weights, folder, dtype)
-    model.folder = folder
+    model = Voxtral(VoxtralConfig.from_dict(read_config(folder)))
+    _fill(model, folder, dtype, find_dialect, to_our_names)
+    return model
+
+
+def load_realtime(path: str | Path, dtype: mx.Dtype | None = None) -> VoxtralRealtime:
+    """Load Voxtral Realtime; see ``load_voxtral``."""
+    folder = Path(path)
+    model = VoxtralRealtime(RealtimeConfig.from_dict(read_config(folder)))
+    _fill(model, folder, dtype, find_realtime_dialect, to_realtime_names)
     return model
 
 
 def save_voxtral(
     folder: str | Path,
-    model: Voxtral,
+    model: Voxtral | VoxtralRealtime,
     dtype: mx.Dtype | None = None,
     layout: Layout | None = None,
 ) -> None:
@@ -83,7 +96,7 @@ def save_voxtral(
 
     Args:
         folder: replaced as a whole.
-        model: fused projections are split again.
+        model: of either release; fused projections are split again.
         dtype: of the weights; None keeps the model's.
         layout: "hf", which transformers loads, or "mlx". None: "mlx" for a quantised
             model, which the other has no place for, else "hf".
@@ -92,7 +105,7 @@ def save_voxtral(
         SpeechError: the folder cannot be written or the disk is full, or the layout has
             no place for quantised layers.
     """
-    quantization = quantization_settings(model)
+    quantization = _quantization_settings(model)
     if quantization and layout == "hf":
         raise SpeechError(
             "this model is quantised, and Hugging Face's layout has no place for that",
@@ -103,10 +116,12 @@ def save_voxtral(
     arrays = to_hf_names(cast_floats(flat, dtype), as_mlx)
     name = str(dtype or model.dtype).removeprefix("mlx.core.")
     content = {**model.config.to_hf(), "dtype": name, **quantization}
-    write_model(folder, arrays, content, as_mlx, model.folder)
+    _write_model(folder, arrays, content, as_mlx, model.folder)
 
 
-def quantize_voxtral(model: nn.Module, bits: int, group_size: int = 64) -> None:
+def quantize_voxtral(
+    model: Voxtral | VoxtralRealtime, bits: int, group_size: int = 64
+) -> None:
     """Quantise in place: the decoder to ``bits``, what hears to 8 at least.
 
     Args:
@@ -140,12 +155,37 @@ def read_config(folder: Path) -> dict[str, Any]:
     )
 
 
-def read_weights(folder: Path) -> dict[str, mx.array]:
-    """All arrays of a model's folder, in whichever files it has.
+def _fill(
+    model: Voxtral | VoxtralRealtime,
+    folder: Path,
+    dtype: mx.Dtype | None,
+    find: Callable[[Sequence[str], str], Dialect],
+    rename: Callable[[Arrays, Dialect, Any], dict[str, mx.array]],
+) -> None:
+    """Give a new model its weights, quantised layers and dtype.
 
-    Raises:
-        SpeechError: no weights, a shard missing, or unreadable.
+    Args:
+        model: changed in place.
+        folder: whose weights they are.
+        dtype: see ``load_voxtral``.
+        find, rename: which names a checkpoint of this release uses, and ours.
     """
+    arrays = _read_weights(folder)
+    weights = rename(arrays, find(list(arrays), str(folder)), model.config)
+    # The parts are freed as soon as they are fused.
+    del arrays
+    if dtype is None:
+        dtype = mx.float32 if current_device() == "cpu" else _typical_dtype(weights)
+    model.set_dtype(dtype)
+    use_quantized_layers(model, weights)
+    # Scales came in the dtype of the throw-away weights that made the layers.
+    model.set_dtype(dtype)
+    load_strict(model, weights, folder)
+    model.folder = folder
+
+
+def _read_weights(folder: Path) -> dict[str, mx.array]:
+    """All arrays of a model's folder, in whichever files it has."""
     if any((folder / name).is_file() for name in (SINGLE_NAME, INDEX_NAME)):
         return load_safetensors(folder)
     if (folder / CONSOLIDATED_NAME).is_file():
@@ -156,27 +196,7 @@ def read_weights(folder: Path) -> dict[str, mx.array]:
     )
 
 
-def fill(
-    model: nn.Module,
-    weights: Mapping[str, mx.array],
-    source: Path,
-    dtype: mx.Dtype | None,
-) -> None:
-    """Give a new model its weights, quantised layers and dtype.
-
-    Raises:
-        SpeechError: weights of another architecture or other sizes.
-    """
-    if dtype is None:
-        dtype = mx.float32 if current_device() == "cpu" else _typical_dtype(weights)
-    model.set_dtype(dtype)
-    use_quantized_layers(model, weights)
-    # Scales came in the dtype of the throw-away weights that made the layers.
-    model.set_dtype(dtype)
-    load_strict(model, weights, source)
-
-
-def _typical_dtype(weights: Mapping[str, mx.array]) -> mx.Dtype:
+def _typical_dtype(weights: Arrays) -> mx.Dtype:
     """Dtype that most of a checkpoint is in; of quantised weights, of their scales."""
     for leaf in ("scales", "weight"):
         array = weights.get(f"{_TYPICAL}.{leaf}")
@@ -186,7 +206,7 @@ def _typical_dtype(weights: Mapping[str, mx.array]) -> mx.Dtype:
     return mx.float32
 
 
-def quantization_settings(model: nn.Module) -> dict[str, Any]:
+def _quantization_settings(model: nn.Module) -> dict[str, Any]:
     """The entry of config.json that tells MLX's loaders what is quantised how."""
     layouts = quantized_layers(model)
     if not layouts:
@@ -204,9 +224,9 @@ def quantization_settings(model: nn.Module) -> dict[str, Any]:
     return {"quantization": entry}
 
 
-def write_model(
+def _write_model(
     folder: str | Path,
-    arrays: Mapping[str, mx.array],
+    arrays: Arrays,
     config: Mapping[str, Any],
     as_mlx: bool,
     source: Path | None,
@@ -215,15 +235,15 @@ def write_model(
     with replacing_folder(folder) as temporary:
         kind = "mlx" if as_mlx else "pt"
         save_safetensors(temporary / SINGLE_NAME, arrays, {"format": kind})
-        write_json(temporary / "config.json", config)
+        _write_json(temporary / "config.json", config)
         generation = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 11}
-        write_json(temporary / "generation_config.json", generation)
+        _write_json(temporary / "generation_config.json", generation)
         for name in COPIED_NAMES:
             if source is not None and (source / name).is_file():
                 shutil.copyfile(source / name, temporary / name)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write an object as indented JSON."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     path.write_text(text, encoding="utf-8")

@@ -9,14 +9,15 @@ import numpy as np
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.voxtral.checkpoints import (
-    Layout,
+    load_realtime,
     load_voxtral,
     read_config,
-    save_voxtral,
+)
+from mlx_speech.voxtral.checkpoints import (
+    save_voxtral as save,
 )
 from mlx_speech.voxtral.model import Voxtral
 from mlx_speech.voxtral.realtime import transcribe_stream
-from mlx_speech.voxtral.realtime_checkpoints import load_realtime, save_realtime
 from mlx_speech.voxtral.realtime_config import is_realtime
 from mlx_speech.voxtral.realtime_model import VoxtralRealtime
 from mlx_speech.voxtral.tokenizer import Tekken
@@ -39,23 +40,10 @@ def load(path: str | Path, dtype: mx.Dtype | None = None) -> Voxtral | VoxtralRe
         dtype: to compute in; see ``load_voxtral``.
 
     Raises:
-        SpeechError: as ``load_voxtral`` and ``load_realtime``.
+        SpeechError: as ``load_voxtral``.
     """
     realtime = is_realtime(read_config(Path(path)))
     return load_realtime(path, dtype) if realtime else load_voxtral(path, dtype)
-
-
-def save(
-    folder: str | Path,
-    model: Voxtral | VoxtralRealtime,
-    dtype: mx.Dtype | None = None,
-    layout: Layout | None = None,
-) -> None:
-    """Write a model of either release; see ``save_voxtral``."""
-    if isinstance(model, VoxtralRealtime):
-        save_realtime(folder, model, dtype, layout)
-    else:
-        save_voxtral(folder, model, dtype, layout)
 
 
 def transcribe(

@@ -16,8 +16,11 @@ from mlx_speech.errors import SpeechError
 from mlx_speech.hub.load import load_safetensors
 from mlx_speech.hub.save import save_safetensors
 from mlx_speech.nn.quantized import quantized_layers
-from mlx_speech.voxtral.checkpoints import quantize_voxtral
-from mlx_speech.voxtral.realtime_checkpoints import load_realtime, save_realtime
+from mlx_speech.voxtral.checkpoints import (
+    load_realtime,
+    quantize_voxtral,
+    save_voxtral,
+)
 from mlx_speech.voxtral.realtime_config import RealtimeConfig, is_realtime
 from mlx_speech.voxtral.realtime_model import VoxtralRealtime
 
@@ -163,7 +166,7 @@ def test_quantised_models_are_written_and_read(
     model = load_realtime(folder)
     quantize_voxtral(model, bits=6, group_size=32)
     before = logits(model)
-    save_realtime(tmp_path / "q6", model)
+    save_voxtral(tmp_path / "q6", model)
     again = load_realtime(tmp_path / "q6")
     assert quantized_layers(again) == quantized_layers(model)
     assert mx.array_equal(logits(again), before)
@@ -172,7 +175,7 @@ def test_quantised_models_are_written_and_read(
     assert config["quantization"]["bits"] == 6
     assert config["quantization"]["multi_modal_projector.linear_1"]["bits"] == 8
     with pytest.raises(SpeechError, match="Hugging Face's layout has no place"):
-        save_realtime(tmp_path / "hf6", model, layout="hf")
+        save_voxtral(tmp_path / "hf6", model, layout="hf")
 
 
 def test_half_precision_is_computed_when_asked_for(
@@ -190,7 +193,7 @@ def test_half_precision_is_computed_when_asked_for(
 def test_hugging_faces_layout_is_written_as_it_was_read(
     tmp_path: Path, folder: Path, realtime: ModuleType
 ) -> None:
-    save_realtime(tmp_path / "again", load_realtime(folder))
+    save_voxtral(tmp_path / "again", load_realtime(folder))
     arrays, state = load_safetensors(tmp_path / "again"), realtime.state()
     assert set(arrays) == set(state)
     for name, array in arrays.items():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlx_speech.cli.console import print_note
+from mlx_speech.cli.grouped_options import grouped
 from mlx_speech.cli.training_command import (
     Progress,
     Wish,
@@ -42,12 +43,10 @@ Exit code: 0 trained, 1 not possible, 2 wrong usage, 130 stopped and saved.
 DEMO = "demo"
 
 
+@grouped
 def train_vits(
     context: typer.Context,
-    data: Annotated[
-        str | None,
-        typer.Argument(help="Folder of recordings with transcripts."),
-    ] = None,
+    *,
     demo: Annotated[
         bool, typer.Option("--demo", help="Train on the bundled demo corpus.")
     ] = False,
@@ -58,34 +57,15 @@ def train_vits(
             "folder or a G_*.pth; `none` for scratch."
         ),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings; flags outweigh it.")
-    ] = None,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option("--output-dir", "-o", help="Run folder [default: runs/NAME]."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the run stopped.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing run.")
-    ] = False,
-    print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print the settings and stop.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk.")] = False,
+    wish: Wish,
 ) -> None:
     """Fine-tune a voice on a folder of recordings.
 
     The folder holds an LJSpeech or Piper `metadata.csv`, or a .txt beside each
     recording. The finished voice is RUN/model; `speak --voice RUN` uses it.
     """
-    # What the parser takes for DATA may be the first unknown flag: all in their order.
-    words = [*([] if data is None else [data]), *context.args]
-    wish = Wish(config, output_dir, resume, overwrite)
-    settings, folder = _settings(words, base, demo, wish)
-    if print_config:
+    settings, folder = _settings(wish, context.args, base, demo)
+    if wish.print_config:
         from mlx_speech.training.config import dump_config
 
         print(dump_config(settings), end="")
@@ -95,15 +75,15 @@ def train_vits(
             "there is nothing to train on",
             "name a folder of recordings, or try `--demo`",
         )
-    _train(settings, folder, wish, quiet)
+    _train(settings, folder, wish)
 
 
 def _settings(
-    words: list[str], base: str | None, demo: bool, wish: Wish
+    wish: Wish, rest: list[str], base: str | None, demo: bool
 ) -> tuple[VitsTrainConfig, Path]:
     from mlx_speech.vits.training_config import VitsTrainConfig
 
-    given = settings_given(VitsTrainConfig, words, base)
+    given = settings_given(VitsTrainConfig, wish, rest, base)
     if not demo:
         return choose_settings(VitsTrainConfig, given, wish)
     if "data" in given:
@@ -118,7 +98,7 @@ def _settings(
     return choose_settings(VitsTrainConfig, given, wish, (DEMO, start))
 
 
-def _train(settings: VitsTrainConfig, folder: Path, wish: Wish, quiet: bool) -> None:
+def _train(settings: VitsTrainConfig, folder: Path, wish: Wish) -> None:
     from mlx_speech.models import model_folder
     from mlx_speech.vits.setup import prepare_task
     from mlx_speech.vits.train import VitsTask
@@ -145,10 +125,8 @@ def _train(settings: VitsTrainConfig, folder: Path, wish: Wish, quiet: bool) -> 
         )
 
     stored = _absolute(settings, base)
-    result = run_task(
-        stored, settings.loop_settings(), folder, wish, quiet, prepare, describe
-    )
-    if not quiet:
+    result = run_task(stored, settings.loop_settings(), folder, wish, prepare, describe)
+    if not wish.quiet:
         voice = shlex.quote(str(folder))
         print_note(f'try: mlx-speech speak "Hello" --voice {voice} -o hello.wav')
     print(result.model)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlx_speech.cli.console import print_note
+from mlx_speech.cli.grouped_options import grouped
 from mlx_speech.cli.training_command import (
     Progress,
     Wish,
@@ -40,12 +41,10 @@ Exit code: 0 trained, 1 not possible, 2 wrong usage, 130 stopped and saved.
 """
 
 
+@grouped
 def train_whisper(
     context: typer.Context,
-    data: Annotated[
-        str | None,
-        typer.Argument(help="Folder of recordings with transcripts."),
-    ] = None,
+    *,
     base: Annotated[
         str | None,
         typer.Option(
@@ -53,26 +52,10 @@ def train_whisper(
             "folder or a .pt; `none` for scratch [default: turbo]."
         ),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings; flags outweigh it.")
-    ] = None,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option("--output-dir", "-o", help="Run folder [default: runs/NAME]."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the run stopped.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing run.")
-    ] = False,
+    wish: Wish,
     offline: Annotated[
         bool, typer.Option("--offline", help="Never ask the network.")
     ] = False,
-    print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print the settings and stop.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk.")] = False,
 ) -> None:
     """Fine-tune Whisper on a folder of recordings, wholly or by low-rank updates.
 
@@ -81,27 +64,20 @@ def train_whisper(
     """
     from mlx_speech.whisper.training_config import WhisperTrainConfig
 
-    # What the parser takes for DATA may be the first unknown flag: all in their order.
-    words = [*([] if data is None else [data]), *context.args]
-    wish = Wish(config, output_dir, resume, overwrite)
-    given = settings_given(WhisperTrainConfig, words, base)
+    given = settings_given(WhisperTrainConfig, wish, context.args, base)
     settings, folder = choose_settings(WhisperTrainConfig, given, wish)
-    if print_config:
+    if wish.print_config:
         from mlx_speech.training.config import dump_config
 
         print(dump_config(settings), end="")
         return
     if not settings.data:
         raise SpeechError("there is nothing to train on", "name a folder of recordings")
-    _train(settings, folder, wish, offline, quiet)
+    _train(settings, folder, wish, offline)
 
 
 def _train(
-    settings: WhisperTrainConfig,
-    folder: Path,
-    wish: Wish,
-    offline: bool,
-    quiet: bool,
+    settings: WhisperTrainConfig, folder: Path, wish: Wish, offline: bool
 ) -> None:
     from mlx_speech.cli.listeners import find_folder
     from mlx_speech.cli.listening_flags import ModelFlags
@@ -109,7 +85,7 @@ def _train(
 
     base = None
     if not settings.starts_fresh:
-        base = find_folder(ModelFlags(model=settings.base, offline=offline), quiet)
+        base = find_folder(ModelFlags(model=settings.base, offline=offline), wish.quiet)
 
     def prepare(
         run: RunFolder, screen: TrainingScreen, progress: Progress
@@ -136,10 +112,8 @@ def _train(
         else "",
         base=settings.base if base is None else str(base.absolute()),
     )
-    result = run_task(
-        stored, settings.loop_settings(), folder, wish, quiet, prepare, describe
-    )
-    if not quiet:
+    result = run_task(stored, settings.loop_settings(), folder, wish, prepare, describe)
+    if not wish.quiet:
         model = shlex.quote(str(folder))
         print_note(f"try: mlx-speech transcribe recording.wav -m {model}")
     print(result.model)

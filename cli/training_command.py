@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
 
 from mlx_speech.errors import SpeechError
 
@@ -29,20 +31,37 @@ Progress = Callable[[int, int], None]
 class Wish:
     """What the command line asks for, besides single settings."""
 
-    config: Path | None
-    output_dir: Path | None
-    resume: bool
-    overwrite: bool
+    data: Annotated[
+        str | None, typer.Argument(help="Folder of recordings with transcripts.")
+    ] = None
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; flags outweigh it.")
+    ] = None
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", "-o", help="Run folder [default: runs/NAME]."),
+    ] = None
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run stopped.")
+    ] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing run.")
+    ] = False
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the settings and stop.")
+    ] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk.")] = False
 
 
 def settings_given(
-    config: type[Settings], words: list[str], base: str | None
+    config: type[Settings], wish: Wish, rest: list[str], base: str | None
 ) -> dict[str, Any]:
     """The settings that are on the command line.
 
     Args:
         config: the dataclass of the settings; it has a field ``data``.
-        words: what the parser left, in its order: a folder, and unknown flags.
+        wish: what else was asked for.
+        rest: what the parser left, in its order: unknown flags with their values.
         base: what ``--base`` said.
 
     Raises:
@@ -50,6 +69,8 @@ def settings_given(
     """
     from mlx_speech.training.config import parse_flags
 
+    # What the parser takes for DATA may be the first unknown flag: all in their order.
+    words = [*([] if wish.data is None else [wish.data]), *rest]
     values, folders = parse_flags(config, words)
     if len(folders) > 1:
         raise SpeechError(
@@ -112,7 +133,6 @@ def run_task(
     loop: LoopSettings,
     folder: Path,
     wish: Wish,
-    quiet: bool,
     prepare: Callable[[RunFolder, TrainingScreen, Progress], TrainingTask],
     describe: Callable[[Any], str],
 ) -> TrainingResult:
@@ -123,7 +143,6 @@ def run_task(
         loop: what the training loop needs of them.
         folder: of the run.
         wish: what else was asked for.
-        quiet: show nothing.
         prepare: makes the task; told the run folder, and where notes and progress go.
         describe: one line about the task.
 
@@ -137,7 +156,7 @@ def run_task(
 
     use = {"resume": wish.resume, "overwrite": wish.overwrite}
     run = check_run_folder(folder, **use)
-    screen = TrainingScreen(quiet, on_begin=lambda: _store(settings, run))
+    screen = TrainingScreen(wish.quiet, on_begin=lambda: _store(settings, run))
     if note := backend.prepare().note:
         screen.on_note(note)
     with screen.features() as progress:

@@ -6,16 +6,33 @@ only, and ``NO_COLOR`` is honoured (by rich itself).
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from mlx_speech.errors import SpeechError
+
 if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.live import Live
     from rich.progress import Progress, TaskID
+
+
+def open_missing_streams() -> None:
+    """Open what the caller has closed of standard input, output and error, on nothing.
+
+    Else the next file that is opened would be taken for one of them.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
 
 
 def talk() -> Console:
@@ -26,10 +43,13 @@ def talk() -> Console:
 
 
 def print_error(message: str, hint: str = "") -> None:
-    """One ``error:`` line and, when there is a hint, one ``hint:`` line."""
-    print(f"error: {message}", file=sys.stderr)
+    """One ``error:`` line and, when there is a hint, one ``hint:`` line.
+
+    What would break a line, or command the terminal, is spelled out: names may hold it.
+    """
+    print(f"error: {_on_one_line(message)}", file=sys.stderr)
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        print(f"hint: {_on_one_line(hint)}", file=sys.stderr)
 
 
 def print_data(text: str) -> None:
@@ -41,14 +61,40 @@ def print_data(text: str) -> None:
 
 
 def print_piece(text: str) -> None:
-    """A part of a line of data on standard output, at once."""
+    """A part of a line of data on standard output, at once.
+
+    Raises:
+        SpeechError: it cannot be written.
+        BrokenPipeError: nobody reads it any more.
+    """
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding), end="", flush=True)
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), end="", flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SpeechError(
+            f"standard output cannot be written: {error.strerror}",
+            "see where it leads to",
+        ) from error
 
 
 def print_note(message: str) -> None:
     """One line of talk."""
-    print(message, file=sys.stderr)
+    print(_on_one_line(message), file=sys.stderr)
+
+
+def _on_one_line(text: str) -> str:
+    return "".join(
+        letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text
+    )
+
+
+def discard_output() -> None:
+    """Let nothing more be written to standard output, which has failed."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 def print_rows(header: list[str], rows: list[list[str]]) -> None:

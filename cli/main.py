@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -25,7 +25,11 @@ from mlx_speech.cli import (
     transcribe,
     verify_kernels,
 )
-from mlx_speech.cli.console import print_error
+from mlx_speech.cli.console import (
+    discard_output,
+    open_missing_streams,
+    print_error,
+)
 from mlx_speech.cli.grouped_options import SwitchCommand
 from mlx_speech.errors import SpeechError
 
@@ -123,13 +127,27 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 
 def main() -> None:
     """Run the command line; every expected failure ends in one clear line."""
+    open_missing_streams()
     try:
         app(prog_name="mlx-speech")
     except SpeechError as error:
         if os.environ.get("MLX_SPEECH_DEBUG"):
             raise
-        print_error(error.message, error.hint)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except OSError as error:
+        if os.environ.get("MLX_SPEECH_DEBUG"):
+            raise
+        place = "" if error.filename is None else f"`{error.filename}`: "
+        _fail(SpeechError(f"{place}{error.strerror or error}"))
+
+
+def _fail(error: SpeechError) -> NoReturn:
+    print_error(error.message, error.hint)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_output()
+    sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

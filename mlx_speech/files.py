@@ -36,7 +36,7 @@ def replacing_file(path: str | Path) -> Iterator[Path]:
         SpeechError: the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    temporary = path.with_name(f".{_start(path.stem)}.{_mark()}{path.suffix}")
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -62,8 +62,8 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
             file.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    retired = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.retired")
+    temporary = path.with_name(f".{_start(path.name)}.{_mark()}.partial")
+    retired = path.with_name(f".{_start(path.name)}.{_mark()}.retired")
     with _explained(path):
         if path.exists() and not path.is_dir():
             raise SpeechError(
@@ -80,6 +80,15 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(retired, ignore_errors=True)
+
+
+def _start(name: str) -> str:
+    # A name may be as long as the file system allows, with no room for more.
+    return name[:32]
+
+
+def _mark() -> str:
+    return uuid.uuid4().hex[:8]
 
 
 def _exchange(temporary: Path, path: Path, retired: Path) -> None:

@@ -190,7 +190,10 @@ def open_sound(source: str | Path | BinaryIO) -> Iterator[Any]:
             "convert it to wav",
         )
     try:
-        sound = soundfile.SoundFile(file)
+        # As bytes: a name need not be UTF-8.
+        sound = soundfile.SoundFile(
+            os.fsencode(file) if isinstance(file, str) else file
+        )
     except soundfile.SoundFileError as error:
         suffix = _foreign_suffix(name, head)
         if suffix is None:

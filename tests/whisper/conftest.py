@@ -66,6 +66,12 @@ def talkers() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def loop_recipe() -> ModuleType:
+    """tests/goldens/whisper_loop_recipe.py: results of windows that are made up."""
+    return load_module("whisper_loop_recipe")
+
+
+@pytest.fixture(scope="session")
 def talking_whisper(talkers: ModuleType) -> Callable[[str], Whisper]:
     """Give the model of ``talkers`` of a name, the same at every call."""
 

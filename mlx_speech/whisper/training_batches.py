@@ -38,6 +38,8 @@ _LOUDER_ELSEWHERE = 0.3
 _MOST_LOUDER = 1.0
 _NOISE_SECONDS = 20
 _COLOURS = (0.0, 0.5, 1.0)
+# A blank text that the rules of decoding allow: a space may not come first.
+_SILENCE = "\n"
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,12 @@ class BatchMaker:
                 last = special.timestamp_begin + min(last, special.timestamps - 1)
                 said = [first] if placed.cut else [first, *said, last]
             text += said
+        if cut and len(window.placed) == 1:
+            # A time alone makes transcription go on after the window. Two of them
+            # make it go on there, but only after text: that of silence is blank.
+            late = special.timestamp_begin + window.placed[0].start // POSITION_SAMPLES
+            silence = tokenizer.encode(_SILENCE)
+            text = [special.timestamp_begin, *silence, late, late]
         prompt = self._prompt(
             draw, timed, self.most_tokens - len(start) - len(text) - 2
         )

@@ -6,14 +6,17 @@ scratch, lie in ``weights/recogniser.yaml``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from mlx_speech.corpus import check_validation_share
 from mlx_speech.errors import SpeechError
 from mlx_speech.training.config import setting
+from mlx_speech.training.limits import check_limits
 from mlx_speech.training.settings import LoopSettings
 from mlx_speech.whisper.ctc_labels import CTC_LABELS
 from mlx_speech.whisper.languages import language_code
+from mlx_speech.whisper.own_vocabulary import BYTES
 from mlx_speech.whisper.tokenizer import TASKS
 
 # Validation score whose lowest value marks the best checkpoint.
@@ -21,6 +24,12 @@ BEST_METRIC = "wer"
 # What `base` says when there is none.
 NO_BASE = ("", "none")
 PRECISIONS = ("float32", "bfloat16")
+# Of one position of the encoder: no window is shorter.
+POSITION_SECONDS = 0.02
+# Half of them are for the text of a window, with a time on either side.
+LEAST_TEXT_POSITIONS = 32
+# A band needs a frequency of its own, of a transform of 400 points.
+MOST_MELS = 201
 
 POSITIVE = (
     "max_steps",
@@ -56,6 +65,7 @@ SHARES = (
     "noise_share",
     "cut_share",
     "long_pause_share",
+    "late_share",
 )
 
 
@@ -80,6 +90,9 @@ class WhisperTrainConfig:
     longest_pause: float = setting(1.0, "seconds of silence before a recording")
     long_pause_share: float = setting(0.1, "pauses of up to four times as long")
     cut_share: float = setting(0.15, "windows whose last recording is cut off")
+    late_share: float = setting(
+        0.0, "windows with nothing but the beginning of a recording, at their end"
+    )
     timestamps_share: float = setting(0.5, "windows transcribed with timestamps")
     prompt_share: float = setting(0.3, "windows prompted with earlier text")
     silence_share: float = setting(0.02, "windows in which nobody speaks")
@@ -126,33 +139,28 @@ class WhisperTrainConfig:
     decoder_layers: int = setting(4, "layers")
 
     def __post_init__(self) -> None:
-        for name in POSITIVE:
-            # Written so that NaN is refused too.
-            if not getattr(self, name) > 0:
-                raise SpeechError(
-                    f"`{name}` must be positive, not {getattr(self, name)}"
-                )
-        for name in NOT_NEGATIVE:
-            if not getattr(self, name) >= 0:
-                raise SpeechError(
-                    f"`{name}` must not be negative, not {getattr(self, name)}"
-                )
-        for name in SHARES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise SpeechError(
-                    f"`{name}` must lie from 0 to 1, not {getattr(self, name)}"
-                )
+        check_limits(
+            self,
+            positive=POSITIVE,
+            not_negative=NOT_NEGATIVE,
+            shares=SHARES,
+            below_one=("ema_decay", "adam_betas"),
+        )
         check_validation_share(self.validation_share)
-        if not 0 <= self.ema_decay < 1:
-            raise SpeechError(f"`ema_decay` must lie in [0, 1), not {self.ema_decay}")
+        if len(self.adam_betas) != 2:
+            raise SpeechError(f"`adam_betas` takes two numbers, not {self.adam_betas}")
         low_high = self.noise_snr
-        if len(low_high) != 2 or not low_high[0] <= low_high[1]:
+        finite = all(map(math.isfinite, low_high))
+        if len(low_high) != 2 or not finite or low_high[0] > low_high[1]:
             raise SpeechError(
                 f"`noise_snr` takes two ascending numbers, not {low_high}"
             )
-        betas = self.adam_betas
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise SpeechError(f"`adam_betas` takes two numbers in [0, 1), not {betas}")
+        if 0 < self.window_seconds < POSITION_SECONDS:
+            raise SpeechError(
+                f"`window_seconds` must be 0 or at least {POSITION_SECONDS}, not "
+                f"{self.window_seconds}"
+            )
+        self._check_shapes()
         # A frozen dataclass is completed through its base class.
         object.__setattr__(self, "language", language_code(self.language))
         for name, known in (
@@ -171,6 +179,32 @@ class WhisperTrainConfig:
                 "leave out `lora_rank` and `freeze_encoder`, or name a base",
             )
         self.loop_settings()  # refuses what the loop cannot use, before hours of work
+
+    def _check_shapes(self) -> None:
+        """Refuse shapes that no model can have, from scratch or not."""
+        # The table of the encoder's positions holds sines and as many cosines.
+        if self.channels % 2 or self.channels < 4:
+            raise SpeechError(
+                f"`channels` must be even and at least 4, not {self.channels}"
+            )
+        if self.channels % self.heads:
+            raise SpeechError(
+                f"`channels` must be a multiple of `heads`, not {self.channels} of "
+                f"{self.heads}"
+            )
+        if self.n_mels > MOST_MELS:
+            raise SpeechError(
+                f"`n_mels` must be at most {MOST_MELS}, not {self.n_mels}"
+            )
+        for name, least, why in (
+            ("vocabulary_size", BYTES, "one piece for each byte"),
+            ("text_positions", LEAST_TEXT_POSITIONS, "half of them hold a sentence"),
+        ):
+            if getattr(self, name) < least:
+                raise SpeechError(
+                    f"`{name}` must be at least {least}, not {getattr(self, name)}",
+                    why,
+                )
 
     @property
     def starts_fresh(self) -> bool:

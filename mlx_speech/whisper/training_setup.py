@@ -85,6 +85,7 @@ def prepare_task(
         silence_share=config.silence_share,
         full_share=0.0 if config.crop else 0.5,
         long_pause_share=config.long_pause_share,
+        late_share=config.late_share,
     )
     total = len(training) + len(validation)
     labels = CtcLabels(config.ctc_labels, [each.text for each in training])

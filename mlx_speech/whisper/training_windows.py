@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # A recording that is cut off must be heard for so long.
-_SHORTEST_CUT_SECONDS = 0.5
+_SHORTEST_CUT_SECONDS = 0.15
 _SHORTEST_PAUSE_SECONDS = 0.04
 _LONG_PAUSE = 4
 
@@ -53,6 +53,7 @@ class Layout:
     silence_share: float
     full_share: float = 0.5
     long_pause_share: float = 0.0
+    late_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def lay_out(
         seed, epoch: another layout for each pair.
 
     Returns:
-        Windows in random order; every clip is whole in exactly one of them.
+        Windows in random order; every clip is whole in exactly one of them, and may be
+        cut off in others.
     """
     draw = np.random.default_rng([seed, epoch])
     windows: list[Window] = []
@@ -115,7 +117,9 @@ def lay_out(
     if placed:
         windows.append(_close(placed, end, layout, draw))
     silent = round(layout.silence_share * len(windows))
+    late = round(layout.late_share * len(windows))
     windows += [_close([], 0, layout, draw) for _ in range(silent)]
+    windows += [_late(clips, layout, draw) for _ in range(late)]
     return [windows[place] for place in draw.permutation(len(windows))]
 
 
@@ -132,6 +136,15 @@ def _goes_on(layout: Layout, draw: np.random.Generator, start: int) -> bool:
     room = layout.window - start
     wanted = draw.random() < layout.cut_share
     return layout.pack and wanted and room > _SHORTEST_CUT_SECONDS * layout.sample_rate
+
+
+def _late(clips: Sequence[Clip], layout: Layout, draw: np.random.Generator) -> Window:
+    """A window at whose end somebody begins to speak."""
+    index = int(draw.integers(len(clips)))
+    least = round(_SHORTEST_CUT_SECONDS * layout.sample_rate)
+    heard = int(draw.uniform(min(least, clips[index].samples), clips[index].samples))
+    placed = Placed(index, layout.window - heard, cut=True)
+    return Window((placed,), layout.window)
 
 
 def _close(

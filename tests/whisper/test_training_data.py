@@ -7,13 +7,17 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
 from mlx_speech.audio import save
 from mlx_speech.corpus import Utterance
 from mlx_speech.whisper.ctc_labels import CtcLabels
+from mlx_speech.whisper.logit_rules import LogitRules
 from mlx_speech.whisper.own_vocabulary import words_vocabulary
+from mlx_speech.whisper.prompts import suppressed_tokens
+from mlx_speech.whisper.segments import cut_window
 from mlx_speech.whisper.tokenizer import Tokenizer
 from mlx_speech.whisper.training_batches import BatchMaker
 from mlx_speech.whisper.training_config import WhisperTrainConfig
@@ -80,7 +84,7 @@ def test_recordings_do_not_overlap_and_stay_within_their_window() -> None:
             end = placed.start + CLIPS[placed.clip].samples
         last = window.placed[-1] if window.placed else None
         if last and last.cut:
-            assert end > WINDOW and WINDOW - last.start > RATE / 2
+            assert end > WINDOW and WINDOW - last.start > 0.15 * RATE
             assert window.content == WINDOW
         else:
             assert end <= window.content <= WINDOW
@@ -149,6 +153,42 @@ def test_of_a_recording_that_is_cut_off_only_the_beginning_is_written(
     assert batch.positions_b[0] == 54_400 // 320
     assert batch.label_lengths_b[0] == len("stop")
     assert batch.audio_bs[0, 54_400:].all()
+
+
+def test_windows_may_end_soon_after_somebody_begins_to_speak() -> None:
+    windows = lay_out(CLIPS, replace(LAYOUT, late_share=0.5), seed=1, epoch=0)
+    late = [w.placed[0] for w in windows if len(w.placed) == 1 and w.placed[0].cut]
+    others = [w for w in windows if w.placed and not w.placed[0].cut]
+    assert len(late) == pytest.approx(0.5 * len(others), abs=1)
+    for placed in late:
+        heard = WINDOW - placed.start
+        assert 0.15 * RATE - 1 <= heard < CLIPS[placed.clip].samples
+    assert len({placed.clip for placed in late}) > len(late) / 2
+
+
+def test_transcription_goes_on_where_somebody_begins_at_the_end_of_a_window(
+    maker: BatchMaker,
+) -> None:
+    batch = maker.make([Window((Placed(2, 54_400, cut=True),), WINDOW)], (0,))
+    answer = batch.targets_bl[0][batch.counted_bl[0] > 0].tolist()
+    tokenizer = maker.tokenizer
+    said = tokenizer.decode_with_timestamps(answer)
+    assert said == "<|0.00|>\n<|3.40|><|3.40|><|endoftext|>"
+    found = cut_window(answer[:-1], tokenizer.special.timestamp_begin, 400)
+    assert found.advance == 340
+    assert tokenizer.decode(list(found.pieces[0].tokens)).strip() == ""
+    assert batch.label_lengths_b[0] == 0
+
+    # The rules of decoding let the model write it.
+    size = tokenizer.vocabulary.size
+    rules = LogitRules(tokenizer, size, suppressed_tokens(tokenizer, "-1"))
+    history = rules.start(1)
+    for place, token in enumerate(answer):
+        likely = mx.full((1, size), -50.0)
+        likely[0, token] = 0.0
+        masked = rules.apply(likely, history) if place else rules.apply_first(likely)
+        assert mx.isfinite(masked[0, token]), place
+        history = rules.extend(history, mx.array([token]))
 
 
 def test_long_silence_before_speech_is_heard_and_not_counted(
@@ -234,6 +274,7 @@ def test_a_vocabulary_of_words_spells_what_it_does_not_know() -> None:
     assert len(tokenizer.encode(" Rare.")) == len(" Rare.")
     for text in (" Go back.", " Zürich, naïve?", " Rare."):
         assert tokenizer.decode(tokenizer.encode(text)) == text
+        assert not set(tokenizer.encode(text)) & set(tokenizer.non_speech_tokens)
     # The end, the start, one language, six more special tokens, and the times.
     assert vocabulary.size == 260 + 9 + 101
 

@@ -10,7 +10,7 @@ placed in the recording, in order.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -69,16 +69,14 @@ def transcribe_in_batches(
     language = language_code(options.language) if options.language else None
     waiting: list[_OpenLane] = []
     segments: list[Segment] = []
-    while True:
-        # What was found in a lane waits until the lanes before it are finished.
-        batch = [lane for lane in waiting if not lane.finished]
-        for lane in islice(lanes, batch_size - len(batch)):
-            batch.append(_OpenLane(lane, model, tokenizer, options))
-            waiting.append(batch[-1])
-        if not batch:
-            break
-        log_mels = mx.concatenate([lane.log_mel(mel) for lane in batch])
-        windows = encode_windows(model, log_mels.astype(model.dtype), draft)
+
+    def hear(batch: Sequence[_OpenLane]) -> None:
+        """Read the current window of each lane; nothing of them stays in memory."""
+        nonlocal language
+        log_mels = [lane.log_mel(mel).astype(model.dtype) for lane in batch]
+        for log_mel in log_mels:
+            mx.eval(log_mel)
+        windows = encode_windows(model, mx.concatenate(log_mels), draft)
         if language is None:
             language = first_language(model, windows.take([0]), tokenizer)
         results = decode_with_fallback(
@@ -92,6 +90,16 @@ def transcribe_in_batches(
         )
         for row, (open_lane, result) in enumerate(zip(batch, results, strict=True)):
             open_lane.read(result, windows.take([row]))
+
+    while True:
+        # What was found in a lane waits until the lanes before it are finished.
+        batch = [lane for lane in waiting if not lane.finished]
+        for lane in islice(lanes, batch_size - len(batch)):
+            batch.append(_OpenLane(lane, model, tokenizer, options))
+            waiting.append(batch[-1])
+        if not batch:
+            break
+        hear(batch)
         while waiting:
             for found, done in waiting[0].tell():
                 numbered = [

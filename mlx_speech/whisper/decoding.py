@@ -95,6 +95,9 @@ def encode_windows(
 ) -> EncodedWindows:
     """Encode windows, unless that has been done.
 
+    One after another, and waiting for each: what lies between the layers of the encoder
+    would take several times the memory of all that is kept.
+
     Args:
         model: the model.
         audio: log-mel [windows, frames, n_mels], features [windows, positions,
@@ -112,8 +115,8 @@ def encode_windows(
         audio = audio[None]
     config = model.config
     encoded = audio.shape[1:] == (config.n_audio_ctx, config.n_audio_state)
-    features = audio if encoded else model.encode(audio)
-    cross = model.cross_key_values(features)
+    features = audio if encoded else _encode_in_turn(model, audio)
+    cross = _cross_key_values(model, features)
     if draft is None:
         return EncodedWindows(features, cross)
     if draft.encoder is model.encoder:
@@ -124,8 +127,8 @@ def encode_windows(
             "give the spectrogram, or a draft that shares the model's encoder",
         )
     else:
-        theirs = draft.encode(audio)
-    guesser = DraftWindows(draft, draft.cross_key_values(theirs))
+        theirs = _encode_in_turn(draft, audio)
+    guesser = DraftWindows(draft, _cross_key_values(draft, theirs))
     return EncodedWindows(features, cross, guesser)
 
 
@@ -301,6 +304,21 @@ def _languages(
         detected = detect_language(model, windows, tokenizer)
         return [max(row, key=row.__getitem__) for row in detected], list(detected)
     return [given or "en"] * count, [None] * count
+
+
+def _encode_in_turn(model: Whisper, mel_bfm: mx.array) -> mx.array:
+    features = []
+    for window in mx.split(mel_bfm, len(mel_bfm)):
+        features.append(model.encode(window))
+        mx.eval(features[-1])
+    return mx.concatenate(features)
+
+
+def _cross_key_values(model: Whisper, features: mx.array) -> CrossKeyValues:
+    cross = model.cross_key_values(features)
+    for keys, values in cross:
+        mx.eval(keys, values)
+    return cross
 
 
 def _take(cross: CrossKeyValues, rows: mx.array) -> CrossKeyValues:

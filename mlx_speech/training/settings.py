@@ -60,8 +60,13 @@ class LoopSettings:
             "checkpoint_minutes",
             "divergence_factor",
         ):
-            if getattr(self, name) < 0:
-                raise SpeechError(f"`{name}` must not be negative")
+            # Written so that NaN is refused too.
+            if not getattr(self, name) >= 0:
+                raise SpeechError(
+                    f"`{name}` must not be negative, not {getattr(self, name)}"
+                )
+        if self.seed >= 2**63:
+            raise SpeechError(f"`seed` must be below 2^63, not {self.seed}")
         if self.export not in ("last", "best"):
             raise SpeechError(f"`export` must be last or best, not `{self.export}`")
         if self.export == "best" and not (self.best_metric and self.validate_every):

@@ -182,3 +182,8 @@ def _check_sizes(config: VitsConfig) -> None:
         )
     if any(size % 2 == 0 for size in sizes):
         raise SpeechError(f"resblock_kernel_sizes must be odd, not {sizes}")
+    if not all(steps and min(steps) > 0 for steps in dilations):
+        raise SpeechError(
+            f"resblock_dilation_sizes must be positive, not {dilations}",
+            "give one tuple of dilations for each kernel size",
+        )

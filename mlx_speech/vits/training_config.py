@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from mlx_speech.corpus import check_validation_share
 from mlx_speech.errors import SpeechError
 from mlx_speech.training.config import setting
+from mlx_speech.training.limits import check_limits
 from mlx_speech.training.settings import LoopSettings
 
 # Validation score whose lowest value marks the best checkpoint.
@@ -152,28 +153,15 @@ class VitsTrainConfig:
     istft_layers: int = setting(6, "ConvNeXt blocks of the istft decoder")
 
     def __post_init__(self) -> None:
-        for name in POSITIVE:
-            value = getattr(self, name)
-            smallest = min(value, default=0) if isinstance(value, tuple) else value
-            # Written so that NaN is refused too.
-            if not smallest > 0:
-                raise SpeechError(f"`{name}` must be positive, not {value}")
-        for name in NOT_NEGATIVE:
-            if not getattr(self, name) >= 0:
-                raise SpeechError(
-                    f"`{name}` must not be negative, not {getattr(self, name)}"
-                )
-        if not 0 <= self.p_dropout < 1:
-            raise SpeechError(f"`p_dropout` must lie in [0, 1), not {self.p_dropout}")
-        if self.seed >= 2**63:
-            raise SpeechError(f"`seed` must be below 2^63, not {self.seed}")
+        check_limits(
+            self,
+            positive=POSITIVE,
+            not_negative=NOT_NEGATIVE,
+            below_one=("p_dropout", "ema_decay", "adam_betas"),
+        )
         check_validation_share(self.validation_share)
-        if not 0 <= self.ema_decay < 1:
-            raise SpeechError(f"`ema_decay` must lie in [0, 1), not {self.ema_decay}")
         if len(self.adam_betas) != 2:
             raise SpeechError(f"`adam_betas` takes two numbers, not {self.adam_betas}")
-        if not all(0 <= beta < 1 for beta in self.adam_betas):
-            raise SpeechError(f"`adam_betas` must lie in [0, 1), not {self.adam_betas}")
         self.loop_settings()  # refuses what the loop cannot use, before hours of work
 
     def loop_settings(self) -> LoopSettings:

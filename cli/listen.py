@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlx_speech.cli.console import print_data, print_note, print_rows
+from mlx_speech.cli.console import print_rows
 from mlx_speech.cli.grouped_options import grouped
 from mlx_speech.cli.listening_flags import ModelFlags, Task
 from mlx_speech.errors import SpeechError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Callable
 
-    from mlx_speech.audio.utterances import Utterance, UtteranceOptions
-    from mlx_speech.writers import Segment, Transcription
+    from mlx_speech.audio.utterances import UtteranceOptions
+    from mlx_speech.cli.captions import Captions
+    from mlx_speech.cli.listening_screen import ListeningScreen
+    from mlx_speech.cli.live_sound import LiveSound
 
 EXAMPLES = """
 Examples:
@@ -34,11 +37,14 @@ Examples:
     mlx-speech listen -m voxtral-realtime
 
 Each utterance is written down when a pause has ended it; Voxtral Realtime writes while
-it hears. Ctrl-C ends; what was said is then in the file.
+it hears. Ctrl-C ends; what was said is then in the file. Exit code: 0 ended by Ctrl-C,
+1 not possible, or the microphone is gone; 2 wrong usage, 130 stopped by a second Ctrl-C
+before all was written down.
 """
 # What was cut out of a stream is heard as a whole.
 WHOLE = {"find_speech": None, "batch_size": 1}
 DEFAULTS = {"task": "transcribe", "initial_prompt": None, **WHOLE}
+STOPPED = 130
 
 
 @grouped
@@ -77,6 +83,15 @@ def listen(
         float,
         typer.Option(help="Longer utterances are cut; at most 30.", max=30.0),
     ] = 15.0,
+    max_behind: Annotated[
+        float,
+        typer.Option(
+            help="Seconds of sound that may wait for a slow model; of more, the older "
+            "half is left out.",
+            min=5.0,
+            max=3600.0,
+        ),
+    ] = 60.0,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show times.")
     ] = False,
@@ -87,175 +102,164 @@ def listen(
         _print_devices()
         return
     from mlx_speech.audio.utterances import UtteranceOptions
+    from mlx_speech.cli.captions import Captions, require_savable
     from mlx_speech.cli.listeners import fitting, open_listener
+    from mlx_speech.cli.listening_screen import ListeningScreen
     from mlx_speech.cli.streamed_captions import follow_stream, hears_streams
-    from mlx_speech.models import LISTENING_RATE
 
     cut = UtteranceOptions(pause=pause, longest=max_seconds)
-    language = listening.code
-    if output is not None:
-        _check_output(output)
-    model = open_listener(listening, quiet)
     options = {
-        "language": language,
+        "language": listening.code,
         "task": task.value,
         "initial_prompt": initial_prompt,
         **WHOLE,
     }
-    captions = Captions(model, fitting(model, options, DEFAULTS), output)
-    with open_source(input_file, device, LISTENING_RATE) as blocks:
-        if not quiet:
-            print_note("listening; Ctrl-C ends")
-        if hears_streams(model):
-            follow_stream(_until_ctrl_c(blocks), captions, cut, verbose)
-        else:
-            _follow(blocks, LISTENING_RATE, cut, captions, verbose, quiet)
     if output is not None:
-        captions.save()
-        print_note(f"wrote {output}")
+        require_savable(output)
+    screen = ListeningScreen(quiet, verbose)
+    # Before a model is downloaded that nothing could be said to.
+    opened = find_sound(input_file, device, max_behind, screen.warn)
+    model = open_listener(listening, quiet)
+    captions = Captions(model, fitting(model, options, DEFAULTS), output)
+    follow = follow_stream if hears_streams(model) else follow_utterances
+    at_once = False
+    with opened() as sound:
+        screen.note("listening; Ctrl-C ends")
+        try:
+            with ctrl_c_ends(sound, screen):
+                follow(sound, captions, cut, screen)
+        except KeyboardInterrupt:
+            at_once = True
+    screen.end_line()
+    _finish(sound, captions, screen, at_once)
 
 
-def open_source(
-    path: Path | None, device: str | None, sample_rate: int
-) -> AbstractContextManager[Iterable[np.ndarray]]:
-    """The blocks to listen to: a recording's, or the microphone's.
+def find_sound(
+    path: Path | None,
+    device: str | None,
+    max_behind: float,
+    warn: Callable[[str], None],
+) -> Callable[[], AbstractContextManager[LiveSound]]:
+    """What opens the sound to listen to: a recording, or the microphone.
 
     Raises:
-        SpeechError: as ``cli.microphone.open_microphone``.
+        SpeechError: no such recording; or as ``cli.microphone.find_microphone``.
     """
-    if path is not None:
-        from mlx_speech.audio import AudioBlocks
-        from mlx_speech.cli.microphone import BLOCK_SECONDS
+    from mlx_speech.cli.microphone import (
+        BLOCK_SECONDS,
+        find_microphone,
+        open_microphone,
+    )
+    from mlx_speech.models import LISTENING_RATE
 
-        return nullcontext(AudioBlocks(path, sample_rate, BLOCK_SECONDS))
-    from mlx_speech.cli.microphone import open_microphone
+    if path is None:
+        microphone = find_microphone(device)
+        return lambda: open_microphone(microphone, LISTENING_RATE, max_behind, warn)
+    if device is not None:
+        raise SpeechError(
+            "--device names a microphone, and --input a recording", "give one of both"
+        )
+    if str(path) != "-" and not path.expanduser().exists():
+        raise SpeechError(f"no such audio file: `{path}`", "check the path")
+    from mlx_speech.audio import AudioBlocks
+    from mlx_speech.cli.live_sound import RecordedSound
 
-    return open_microphone(device, sample_rate)
+    blocks = AudioBlocks(path, LISTENING_RATE, BLOCK_SECONDS)
+    return lambda: nullcontext(RecordedSound(blocks))
 
 
-class Captions:
-    """What was said so far, and the file that it is kept in.
+@contextmanager
+def ctrl_c_ends(sound: LiveSound, screen: ListeningScreen) -> Iterator[None]:
+    """The first Ctrl-C ends the sound, and what waits is heard; a second one stops.
+
+    Raises:
+        KeyboardInterrupt: at the second.
+    """
+
+    def end(number: int, frame: Any) -> None:
+        if sound.stopped:
+            raise KeyboardInterrupt
+        sound.stop()
+        waits = f" ({sound.behind:.0f} s of sound wait)" if sound.behind >= 1 else ""
+        # It may have come in the middle of a print, which cannot be entered twice.
+        with suppress(RuntimeError):
+            screen.note(
+                f"ending: what was said is still written down{waits}; Ctrl-C again "
+                "stops at once"
+            )
+
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        # In the background of a shell, where Ctrl-C is meant for others.
+        yield
+        return
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def follow_utterances(
+    sound: LiveSound,
+    captions: Captions,
+    cut: UtteranceOptions,
+    screen: ListeningScreen,
+) -> None:
+    """Show what is said, utterance by utterance, until the sound ends.
 
     Args:
-        model: that listens.
-        options: of ``mlx_speech.transcribe``.
-        output: file, rewritten after every utterance; None for none.
+        sound: at 16 kHz.
+        captions: receives the segments; its file is rewritten after each utterance.
+        cut: what ends an utterance.
+        screen: shows them.
     """
-
-    def __init__(
-        self, model: Any, options: dict[str, Any], output: Path | None
-    ) -> None:
-        self.model = model
-        self.options = options
-        self.output = output
-        self.segments: list[Segment] = []
-        self.language = options.get("language") or "en"
-        self.seconds = 0.0
-
-    def add(self, utterance: Utterance, sample_rate: int) -> list[Segment]:
-        """Write down an utterance; its times are those of the stream."""
-        from mlx_speech.models import transcribe
-
-        sound = (utterance.samples, sample_rate)
-        result = transcribe(sound, self.model, **self.options)
-        first = len(self.segments)
-        new = [
-            _moved(segment, utterance.start, first + number)
-            for number, segment in enumerate(
-                each for each in result.segments if each.text.strip()
-            )
-        ]
-        self.segments += new
-        if new:
-            self.language = result.language
-        self.seconds = utterance.start + len(utterance.samples) / sample_rate
-        if self.output is not None and new:
-            self.save()
-        return new
-
-    def save(self) -> None:
-        """Write the file, whole.
-
-        Raises:
-            SpeechError: it cannot be written.
-        """
-        from mlx_speech.files import replacing_file
-        from mlx_speech.writers import render
-
-        assert self.output is not None
-        content = render(self.transcription(), self.output.suffix[1:].lower())
-        with replacing_file(self.output) as temporary:
-            temporary.write_bytes(content.encode("utf-8"))
-
-    def transcription(self) -> Transcription:
-        """All that was said."""
-        from mlx_speech.writers import Transcription
-
-        text = "".join(segment.text for segment in self.segments)
-        return Transcription(text, self.segments, self.language, self.seconds)
-
-
-def _follow(
-    blocks: Iterable[np.ndarray],
-    sample_rate: int,
-    cut: UtteranceOptions,
-    captions: Captions,
-    verbose: bool,
-    quiet: bool,
-) -> None:
-    """Show what is said until the stream, or Ctrl-C, ends it."""
     from mlx_speech.audio.utterances import find_utterances
-    from mlx_speech.writers import clock
+    from mlx_speech.models import LISTENING_RATE
 
     count, taken = 0, 0.0
     try:
-        for utterance in find_utterances(_until_ctrl_c(blocks), sample_rate, cut):
-            began = time.perf_counter()
-            for segment in captions.add(utterance, sample_rate):
-                text = segment.text.strip()
-                if verbose:
-                    span = f"{clock(segment.start)} --> {clock(segment.end)}"
-                    text = f"[{span}]  {text}"
-                print_data(text)
-            count, taken = count + 1, taken + time.perf_counter() - began
-    except KeyboardInterrupt:
-        # In the middle of an utterance: what was written down before it is kept.
-        pass
-    if not quiet:
-        print_note(f"{count} utterance{'s' * (count != 1)}, {taken:.1f} s of computing")
-
-
-def _until_ctrl_c(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The blocks until Ctrl-C is pressed, so that an open utterance is heard out."""
-    try:
-        yield from blocks
-    except KeyboardInterrupt:
-        return
-
-
-def _moved(segment: Segment, seconds: float, number: int) -> Segment:
-    """A segment of an utterance as one of the stream."""
-    return replace(
-        segment,
-        id=number,
-        seek=segment.seek + round(100 * seconds),
-        start=segment.start + seconds,
-        end=segment.end + seconds,
-    )
-
-
-def _check_output(output: Path) -> None:
-    from mlx_speech.cli.transcription_output import require_writable
-    from mlx_speech.writers import FORMATS
-
-    if output.suffix[1:].lower() not in FORMATS:
-        raise SpeechError(
-            f"`{output}` ends in no format that can be written",
-            f"choose a name that ends in {', '.join(f'.{name}' for name in FORMATS)}",
+        for stretch in sound.stretches():
+            for utterance in find_utterances(stretch.blocks, LISTENING_RATE, cut):
+                began = time.perf_counter()
+                placed = replace(utterance, start=stretch.start + utterance.start)
+                new = captions.hear(placed, LISTENING_RATE)
+                count, taken = count + 1, taken + time.perf_counter() - began
+                screen.show(new)
+                if new and captions.output is not None:
+                    captions.save()
+                screen.tell_behind(sound.behind)
+    finally:
+        screen.note(
+            f"{count} utterance{'s' * (count != 1)}, {taken:.1f} s of computing"
         )
-    if output.is_dir():
-        raise SpeechError(f"`{output}` is a folder", "give the name of a file")
-    require_writable(output.parent)
+
+
+def _finish(
+    sound: LiveSound, captions: Captions, screen: ListeningScreen, at_once: bool
+) -> None:
+    """Keep what was said, and say what was not heard.
+
+    Raises:
+        SpeechError: the sound ended before anybody ended it, or not all of it was
+            waited for.
+    """
+    failed = sound.failure is not None or at_once
+    # Nothing is no reason to replace an older file when something went wrong.
+    if captions.output is not None and (captions.segments or not failed):
+        captions.save()
+        screen.note(f"wrote {captions.output}")
+    for loss in sound.losses():
+        screen.warn(f"note: {loss}")
+    if sound.failure is not None:
+        raise sound.failure
+    if at_once:
+        error = SpeechError(
+            "stopped; what was said last is not written down",
+            "one Ctrl-C ends when all is written down",
+        )
+        error.exit_code = STOPPED
+        raise error
 
 
 def _print_devices() -> None:

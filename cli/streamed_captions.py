@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlx_speech.cli.console import print_data, print_piece
 from mlx_speech.errors import SpeechError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mlx_speech.audio.utterances import UtteranceOptions
-    from mlx_speech.cli.listen import Captions
+    from mlx_speech.cli.captions import Captions
+    from mlx_speech.cli.listening_screen import ListeningScreen
+    from mlx_speech.cli.live_sound import LiveSound, Stretch
     from mlx_speech.writers import Segment
 
 
@@ -25,26 +23,24 @@ def hears_streams(model: Any) -> bool:
 
 
 def follow_stream(
-    blocks: Iterable[np.ndarray],
+    sound: LiveSound,
     captions: Captions,
     cut: UtteranceOptions,
-    verbose: bool,
+    screen: ListeningScreen,
 ) -> None:
-    """Show what is said until the stream, or Ctrl-C, ends it.
+    """Show what is said while it is heard, until the sound ends.
 
     Args:
-        blocks: float [samples] at 16 kHz.
+        sound: at 16 kHz. After a gap the model begins anew.
         captions: receives the segments; its file is rewritten after each.
         cut: what the user wants of utterances.
-        verbose: show segments with their times instead of letters as they come.
+        screen: shows segments with their times, or letters as they come.
 
     Raises:
         SpeechError: a language or utterances were asked for.
     """
     from mlx_speech.audio.utterances import UtteranceOptions
-    from mlx_speech.voxtral.realtime import transcribe_stream
     from mlx_speech.voxtral.transcribe import UNDETERMINED
-    from mlx_speech.writers import clock
 
     if cut != UtteranceOptions():
         raise SpeechError(
@@ -57,24 +53,27 @@ def follow_stream(
             "leave the language out",
         )
     captions.language = UNDETERMINED
+    for stretch in sound.stretches():
+        _follow_stretch(stretch, sound, captions, screen)
+
+
+def _follow_stretch(
+    stretch: Stretch, sound: LiveSound, captions: Captions, screen: ListeningScreen
+) -> None:
+    from mlx_speech.voxtral.realtime import transcribe_stream
 
     def hear(segments: Sequence[Segment], seconds: float) -> None:
-        captions.segments += segments
-        captions.seconds = seconds
-        if verbose:
-            for segment in segments:
-                span = f"{clock(segment.start)} --> {clock(segment.end)}"
-                print_data(f"[{span}]  {segment.text.strip()}")
-        if segments and captions.output is not None:
+        new = captions.add(segments, stretch.start, stretch.start + seconds)
+        if screen.verbose:
+            screen.show(new)
+        if new and captions.output is not None:
             captions.save()
+        screen.tell_behind(sound.behind)
 
-    # Ctrl-C while it computes: what was written down before is kept.
-    with suppress(KeyboardInterrupt):
-        transcribe_stream(
-            captions.model,
-            blocks,
-            listener=hear,
-            on_text=None if verbose else print_piece,
-        )
-    if not verbose:
-        print_data("")
+    transcribe_stream(
+        captions.model,
+        stretch.blocks,
+        listener=hear,
+        on_text=None if screen.verbose else screen.write,
+    )
+    screen.end_line()

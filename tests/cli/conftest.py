@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -36,6 +39,18 @@ def command(
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def sounddevice(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module ``fakes/sounddevice.py`` in place of sounddevice, as new."""
+    path = Path(__file__).parent / "fakes" / "sounddevice.py"
+    spec = importlib.util.spec_from_file_location("sounddevice", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,9 @@ import pytest
 import soundfile
 
 from mlx_speech.cli import listen as listen_command
+from mlx_speech.cli.captions import Captions
+from mlx_speech.cli.live_sound import RecordedSound
+from mlx_speech.errors import SpeechError
 from mlx_speech.writers import FORMATS, Segment, Transcription
 
 Run = Callable[..., tuple[int, str, str]]
@@ -54,6 +59,20 @@ def run(
     return partial(command, "listen", "-m", whisper_folder)
 
 
+@pytest.fixture
+def hear(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable[np.ndarray]], None]:
+    """Let these blocks be heard instead of any recording or microphone."""
+
+    def replace(blocks: Iterable[np.ndarray]) -> None:
+        monkeypatch.setattr(
+            listen_command,
+            "find_sound",
+            lambda *_: lambda: nullcontext(RecordedSound(blocks)),
+        )
+
+    return replace
+
+
 def starts(out: str) -> list[float]:
     """Seconds at which the lines of verbose captions begin."""
     times = [line.split(" ")[0][1:].split(":") for line in out.splitlines()]
@@ -87,7 +106,7 @@ def test_a_model_listens(
 
 
 def test_text_goes_to_standard_output(run: Run) -> None:
-    code, out, err = run("--input", "talk.wav", "-q")
+    code, out, err = run("--input", "talk.wav", "-q", "-o", "talk.txt")
     assert (code, err) == (0, "")
     assert len(out.splitlines()) == 3
     assert all(line.endswith(" seconds") for line in out.splitlines())
@@ -106,36 +125,37 @@ def test_the_file_grows_with_every_utterance(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    add = listen_command.Captions.add
+    save = Captions.save
 
-    def watch(captions: listen_command.Captions, *given: object) -> object:
-        new = add(captions, *given)  # type: ignore[arg-type]
+    def watch(captions: Captions) -> None:
+        save(captions)
         sizes.append(Path("talk.txt").stat().st_size)
-        return new
 
-    monkeypatch.setattr(listen_command.Captions, "add", watch)
+    monkeypatch.setattr(Captions, "save", watch)
     assert run("--input", "talk.wav", "-o", "talk.txt")[0] == 0
-    assert len(sizes) == 3
-    assert sizes == sorted(set(sizes))
+    # And once more at the end.
+    assert len(sizes) == 4
+    assert sizes[:3] == sorted(set(sizes))
 
 
 def test_an_utterance_is_heard_before_the_next_begins(
-    run: Run, talk: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    talk: Path,
+    hear: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     samples, _ = soundfile.read(talk, dtype="float32")
     pulled: list[int] = []
     shown: list[int] = []
 
-    def microphone() -> Iterator[np.ndarray]:
+    def blocks() -> Iterator[np.ndarray]:
         for start in range(0, len(samples), 1600):
             pulled.append(start)
             yield samples[start : start + 1600]
 
+    hear(blocks())
     monkeypatch.setattr(
-        listen_command, "open_source", lambda *_: nullcontext(microphone())
-    )
-    monkeypatch.setattr(
-        listen_command, "print_data", lambda _: shown.append(pulled[-1])
+        "mlx_speech.cli.listening_screen.print_data", lambda _: shown.append(pulled[-1])
     )
     assert run()[0] == 0
     # The pause of 0.6 s and the block that completes it, and no more.
@@ -144,43 +164,110 @@ def test_an_utterance_is_heard_before_the_next_begins(
 
 @pytest.mark.parametrize("seconds", [1.6, 2.2, 3.4])
 def test_ctrl_c_ends_it_and_an_open_utterance_is_heard_out(
-    run: Run, talk: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+    run: Run, talk: Path, hear: Callable[..., None], seconds: float
 ) -> None:
     samples, _ = soundfile.read(talk, dtype="float32")
 
-    def microphone() -> Iterator[np.ndarray]:
-        for start in range(0, round(seconds * 16000), 1600):
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(0, len(samples), 1600):
+            if start == round(seconds * 16000):
+                os.kill(os.getpid(), signal.SIGINT)
             yield samples[start : start + 1600]
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(
-        listen_command, "open_source", lambda *_: nullcontext(microphone())
-    )
+    hear(blocks())
     code, out, err = run("-v", "-o", "talk.txt")
     assert code == 0
     assert starts(out)[0] < 1.9
+    assert len(out.splitlines()) == (1 if seconds < 3.1 else 2)
+    assert "ending: what was said is still written down; Ctrl-C again" in err
     assert "utterance" in err
     lines = [line.split("]")[1].strip() for line in out.splitlines()]
     assert Path("talk.txt").read_text().splitlines() == lines
 
 
-def test_ctrl_c_amid_an_utterance_keeps_what_was_written_down(
+def test_ctrl_c_amid_an_utterance_waits_for_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*given: Any, **options: Any) -> Transcription:
+        os.kill(os.getpid(), signal.SIGINT)
+        return measure(*given, **options)
+
+    monkeypatch.setattr("mlx_speech.models.transcribe", interrupt)
+    code, out, err = run("--input", "talk.wav", "-o", "talk.txt")
+    assert code == 0
+    assert len(out.splitlines()) == 1
+    assert "1 utterance, " in err
+    assert Path("talk.txt").read_text() == out
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_stops_and_keeps_what_was_written_down(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = 0
 
-    def stop(*given: Any, **options: Any) -> Transcription:
+    def interrupt(*given: Any, **options: Any) -> Transcription:
         nonlocal count
         count += 1
         if count == 3:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
         return measure(*given, **options)
 
-    monkeypatch.setattr("mlx_speech.models.transcribe", stop)
+    monkeypatch.setattr("mlx_speech.models.transcribe", interrupt)
     code, out, err = run("--input", "talk.wav", "-o", "talk.txt")
-    assert code == 0
+    assert code == 130
     assert "2 utterances" in err
+    assert err.splitlines()[-2].startswith("error: stopped; what was said last")
     assert Path("talk.txt").read_text() == out
+    assert len(out.splitlines()) == 2
+
+
+def test_ctrl_c_that_is_meant_for_others_is_not_taken(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*given: Any, **options: Any) -> Transcription:
+        os.kill(os.getpid(), signal.SIGINT)
+        return measure(*given, **options)
+
+    monkeypatch.setattr("mlx_speech.models.transcribe", interrupt)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code, out, _ = run("--input", "talk.wav")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (code, len(out.splitlines())) == (0, 3)
+
+
+def test_a_damaged_recording_is_heard_up_to_there_and_is_an_error(
+    run: Run, talk: Path, hear: Callable[..., None]
+) -> None:
+    samples, _ = soundfile.read(talk, dtype="float32")
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(0, 3 * 16000, 1600):
+            yield samples[start : start + 1600]
+        raise SpeechError("the rest is damaged")
+
+    hear(blocks())
+    code, out, err = run("-o", "talk.txt")
+    assert code == 1
+    assert err.splitlines()[-2:] == ["wrote talk.txt", "error: the rest is damaged"]
+    assert Path("talk.txt").read_text() == out
+    assert len(out.splitlines()) == 1
+
+
+def test_a_full_disk_loses_no_line_on_the_screen(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(captions: Captions) -> None:
+        raise SpeechError("no space left on the disk")
+
+    monkeypatch.setattr(Captions, "save", refuse)
+    code, out, err = run("--input", "talk.wav", "-o", "talk.txt", "-q")
+    assert code == 1
+    assert len(out.splitlines()) == 1
+    assert err == "error: no space left on the disk\n"
 
 
 def test_silence_says_nothing(run: Run) -> None:
@@ -199,6 +286,7 @@ def test_silence_says_nothing(run: Run) -> None:
         (["--input", "talk.wav", "-o", "talk.wav/a.txt"], "is a file, not a folder"),
         (["--input", "talk.wav", "-o", "deep.txt"], "is a folder"),
         (["--input", "talk.wav", "--pause", "20"], "does not end utterances"),
+        (["--input", "talk.wav", "--device", "1"], "--device names a microphone"),
         (["--input", "talk.wav", "--language", "germn"], "is not known"),
     ],
 )

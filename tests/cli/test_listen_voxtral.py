@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -16,6 +18,7 @@ import pytest
 import soundfile
 
 from mlx_speech.cli import listen as listen_command
+from mlx_speech.cli.live_sound import LiveSound, RecordedSound, Stretch
 from mlx_speech.hub.save import save_safetensors
 from mlx_speech.voxtral.listening import load, transcribe
 
@@ -70,26 +73,90 @@ def test_text_comes_while_it_is_heard(
     assert all(line.startswith("[00:0") and "-->" in line for line in lines)
 
 
+@pytest.fixture
+def hear(monkeypatch: pytest.MonkeyPatch) -> Callable[[LiveSound], None]:
+    """Let this sound be heard."""
+
+    def replace(sound: LiveSound) -> None:
+        monkeypatch.setattr(
+            listen_command, "find_sound", lambda *_: lambda: nullcontext(sound)
+        )
+
+    return replace
+
+
 def test_ctrl_c_keeps_what_was_said(
     run: Run,
     model: Path,
     samples: np.ndarray,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    hear: Callable[[LiveSound], None],
 ) -> None:
-    half = samples[:36_000]
-
     def blocks() -> Iterator[np.ndarray]:
-        for start in range(0, len(half), 1600):
-            yield half[start : start + 1600]
-        raise KeyboardInterrupt
+        for start in range(0, len(samples), 1600):
+            if start == 36_800:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield samples[start : start + 1600]
 
-    monkeypatch.setattr(listen_command, "open_source", lambda *_: nullcontext(blocks()))
+    hear(RecordedSound(blocks()))
     output = tmp_path / "talk.txt"
     code, out, _ = run("-o", output)
-    expected = transcribe(load(model), half)
+    expected = transcribe(load(model), samples[:36_800])
     assert code == 0 and out.strip() == expected.text.strip()
     assert output.read_text().split() == expected.text.split()
+
+
+def test_a_second_ctrl_c_ends_the_line(
+    run: Run, samples: np.ndarray, hear: Callable[[LiveSound], None]
+) -> None:
+    def blocks() -> Iterator[np.ndarray]:
+        yield samples
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    hear(RecordedSound(blocks()))
+    code, out, err = run()
+    assert code == 130
+    assert out.strip() and out.endswith("\n")
+    assert err.splitlines()[-2].startswith("error: stopped; what was said last")
+
+
+def test_nothing_at_all_is_no_error(
+    run: Run, tmp_path: Path, hear: Callable[[LiveSound], None]
+) -> None:
+    hear(RecordedSound([]))
+    code, out, _ = run("-o", tmp_path / "talk.txt")
+    assert (code, out) == (0, "")
+    assert (tmp_path / "talk.txt").read_text() == ""
+
+
+def test_after_a_gap_the_model_begins_anew_with_the_right_times(
+    run: Run,
+    model: Path,
+    samples: np.ndarray,
+    tmp_path: Path,
+    hear: Callable[[LiveSound], None],
+) -> None:
+    class Gapped(LiveSound):
+        def stretches(self) -> Iterator[Stretch]:
+            yield Stretch(0.0, iter([samples]))
+            yield Stretch(100.0, iter([samples]))
+
+    hear(Gapped())
+    output = tmp_path / "talk.json"
+    assert run("-o", output)[0] == 0
+    one = transcribe(load(model), samples).segments
+    found = json.loads(output.read_text())["segments"]
+    assert len(found) == 2 * len(one) > 0
+    assert [each["id"] for each in found] == list(range(len(found)))
+    for index, segment in enumerate(found):
+        expected, moved = one[index % len(one)], 100.0 * (index // len(one))
+        assert segment["text"] == expected.text
+        assert segment["start"] == pytest.approx(expected.start + moved)
+        assert segment["end"] == pytest.approx(expected.end + moved)
+        assert expected.words is not None
+        for word, other in zip(segment["words"], expected.words, strict=True):
+            assert word["start"] == pytest.approx(other.start + moved)
 
 
 @pytest.mark.parametrize(

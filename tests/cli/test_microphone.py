@@ -1,102 +1,99 @@
-"""The microphone by way of sounddevice, for which a module of ours stands."""
+"""Microphones by way of sounddevice, for which a module of ours stands."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
-from types import ModuleType, SimpleNamespace
-from typing import Any, ClassVar
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mlx_speech.cli.microphone import list_devices, open_microphone
+from mlx_speech.cli.live_sound import MicrophoneSound
+from mlx_speech.cli.microphone import find_microphone, list_devices, open_microphone
 from mlx_speech.errors import SpeechError
 
 Run = Callable[..., tuple[int, str, str]]
-DEVICES = [
-    {"name": "Speaker", "max_input_channels": 0, "default_samplerate": 48000.0},
-    {"name": "Built-in [mic]", "max_input_channels": 1, "default_samplerate": 48000.0},
-    {"name": "USB", "max_input_channels": 2, "default_samplerate": 16000.0},
-]
 
 
-class PortAudioError(Exception):
-    """As sounddevice's."""
+def tone(rate: int, seconds: float = 1.0) -> np.ndarray:
+    time = np.arange(round(seconds * rate)) / rate
+    return (0.5 * np.sin(2 * np.pi * 500 * time)).astype(np.float32)
 
 
-class InputStream:
-    """Gives a tone of 500 Hz, on every channel of the device, when it is entered."""
-
-    opened: ClassVar[list[dict[str, Any]]] = []
-
-    def __init__(self, **options: Any) -> None:
-        InputStream.opened.append(options)
-        self.options = options
-        self.closed = False
-
-    def __enter__(self) -> InputStream:
-        rate, size = self.options["samplerate"], self.options["blocksize"]
-        block = np.empty((size, 2), np.float32)
-        for number in range(10):
-            time = (np.arange(size) + number * size) / rate
-            # One array for all blocks, as a device does it.
-            block[:] = (0.5 * np.sin(2 * np.pi * 500 * time))[:, None]
-            self.options["callback"](block, size, None, None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closed = True
+def play_a_tone(stream: Any) -> None:
+    stream.play(tone(stream.options["samplerate"]))
 
 
-@pytest.fixture
-def sounddevice(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    def query_devices(device: Any = None, kind: str | None = None) -> Any:
-        if kind is None:
-            return DEVICES
-        inputs = [each for each in DEVICES if each["max_input_channels"]]
-        if device is None:
-            return inputs[0]
-        if isinstance(device, int):
-            if device >= len(DEVICES) or DEVICES[device] not in inputs:
-                raise PortAudioError(f"Error querying device {device}")
-            return DEVICES[device]
-        found = [each for each in inputs if device.lower() in each["name"].lower()]
-        if not found:
-            raise ValueError(f"No input device matching '{device}'")
-        return found[0]
-
-    module = ModuleType("sounddevice")
-    module.__dict__.update(
-        PortAudioError=PortAudioError,
-        InputStream=InputStream,
-        query_devices=query_devices,
-        default=SimpleNamespace(device=[1, 0]),
-    )
-    InputStream.opened.clear()
-    monkeypatch.setitem(sys.modules, "sounddevice", module)
-    return module
+def heard(sound: MicrophoneSound, blocks: int) -> np.ndarray:
+    """What the first blocks of a sound hold."""
+    stretch = next(sound.stretches())
+    assert stretch.start == 0
+    return np.concatenate(list(islice(stretch.blocks, blocks)))
 
 
 @pytest.mark.parametrize(
-    ("device", "rate"), [(None, 48000), ("1", 48000), ("usb", 16000), ("2", 16000)]
+    ("device", "rate", "channels"),
+    [(None, 48000, 1), ("1", 48000, 1), ("usb", 16000, 2), ("2", 16000, 2)],
 )
 def test_blocks_are_mono_at_the_wanted_rate(
-    sounddevice: ModuleType, device: str | None, rate: int
+    sounddevice: ModuleType, device: str | None, rate: int, channels: int
 ) -> None:
-    with open_microphone(device, 16000) as blocks:
-        # The last block waits for more, as a microphone does.
-        heard = np.concatenate(list(islice(blocks, 10)))
-    (options,) = InputStream.opened
-    assert options["samplerate"] == rate
+    sounddevice.InputStream.on_start = play_a_tone
+    with open_microphone(find_microphone(device), 16000, 60, print) as sound:
+        samples = heard(sound, 10)
+    (stream,) = sounddevice.InputStream.opened
+    assert stream.closed
+    options = stream.options
+    assert (options["samplerate"], options["channels"]) == (rate, channels)
     assert options["device"] == (int(device) if device in ("1", "2") else device)
-    assert heard.dtype == np.float32
-    time = np.arange(len(heard)) / 16000
-    assert len(heard) > 0.9 * 16000
-    expected = 0.5 * np.sin(2 * np.pi * 500 * time)
-    np.testing.assert_allclose(heard[800:-800], expected[800:-800], atol=0.01)
+    assert samples.dtype == np.float32
+    assert len(samples) > 0.9 * 16000
+    expected = tone(16000)[: len(samples)]
+    np.testing.assert_allclose(samples[800:-800], expected[800:-800], atol=0.01)
+
+
+def test_a_device_that_refuses_its_own_rate_is_asked_for_another(
+    sounddevice: ModuleType,
+) -> None:
+    sounddevice.InputStream.refused_rates = {48000}
+    sounddevice.InputStream.on_start = play_a_tone
+    with open_microphone(find_microphone(None), 16000, 60, print) as sound:
+        samples = heard(sound, 10)
+    (stream,) = sounddevice.InputStream.opened
+    assert stream.options["samplerate"] == 44100
+    assert stream.options["blocksize"] == 4410
+    expected = tone(16000)[: len(samples)]
+    np.testing.assert_allclose(samples[800:-800], expected[800:-800], atol=0.01)
+
+
+def test_a_device_without_any_rate_is_one_line(
+    sounddevice: ModuleType, command: Run
+) -> None:
+    sounddevice.InputStream.refused_rates = {48000, 44100, 16000}
+    code, out, err = command("listen", "-m", "bundled", "-q")
+    assert (code, out) == (1, "")
+    assert "no microphone can be opened" in err and "Invalid sample rate" in err
+    assert len(err.splitlines()) == 2
+
+
+def test_a_device_that_does_not_start_is_one_line_and_given_back(
+    sounddevice: ModuleType, command: Run
+) -> None:
+    def refuse(stream: Any) -> None:
+        raise sounddevice.PortAudioError("Error starting stream: busy")
+
+    sounddevice.InputStream.on_start = refuse
+    code, out, err = command("listen", "-m", "bundled", "-q", "--device", "USB")
+    assert (code, out) == (1, "")
+    first, second = err.splitlines()
+    assert "`USB` cannot be opened: Error starting stream: busy" in first
+    assert second.startswith("hint: ")
+    assert sounddevice.InputStream.opened[0].closed
 
 
 def test_the_list_names_inputs_only(sounddevice: ModuleType, command: Run) -> None:
@@ -110,39 +107,42 @@ def test_the_list_names_inputs_only(sounddevice: ModuleType, command: Run) -> No
     assert "Speaker" not in out
 
 
-@pytest.mark.parametrize("device", ["9", "0", "nothing"])
+@pytest.mark.parametrize("device", ["9", "0", "nothing", "²", "-1"])
 def test_a_microphone_that_is_not_there(sounddevice: ModuleType, device: str) -> None:
-    with (
-        pytest.raises(SpeechError, match=f"`{device}` cannot be opened") as caught,
-        open_microphone(device, 16000),
-    ):
-        pass
+    with pytest.raises(SpeechError, match=f"`{device}` cannot be opened") as caught:
+        find_microphone(device)
     assert "--list-devices" in caught.value.hint
+
+
+def test_a_microphone_is_looked_for_before_a_model_is(
+    sounddevice: ModuleType, command: Run, tmp_path: Path
+) -> None:
+    code, _, err = command("listen", "-m", tmp_path / "no-model", "--device", "none")
+    assert code == 1
+    assert "the microphone `none` cannot be opened" in err
 
 
 def test_no_microphone_at_all(
     sounddevice: ModuleType, command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> Any:
-        raise PortAudioError("Error querying device -1")
+        raise sounddevice.PortAudioError("Error querying device -1")
 
     monkeypatch.setattr(sounddevice, "query_devices", refuse)
-    with (
-        pytest.raises(SpeechError, match="no microphone can be opened"),
-        open_microphone(None, 16000),
-    ):
-        pass
+    with pytest.raises(SpeechError, match="no microphone can be opened"):
+        find_microphone(None)
     monkeypatch.setattr(sounddevice, "query_devices", lambda: [])
     code, out, err = command("listen", "--list-devices")
     assert (code, out) == (1, "")
     assert "there is no microphone" in err
 
 
+@pytest.mark.parametrize("arguments", [["--list-devices"], ["-m", "nowhere/model"]])
 def test_a_missing_library_is_one_line(
-    command: Run, monkeypatch: pytest.MonkeyPatch
+    command: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    code, out, err = command("listen", "--list-devices")
+    code, out, err = command("listen", *arguments)
     assert (code, out) == (1, "")
     assert "needs sounddevice, which is not installed" in err
     assert "pip install '.[mic]'" in err
@@ -164,10 +164,10 @@ def test_a_missing_portaudio_is_one_line(
     assert "libportaudio2" in err
 
 
-def test_help_needs_no_library(tmp_path: Iterator[Any]) -> None:
+def test_help_needs_no_library(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['sounddevice'] = None\n"
-        "from mlx_speech.cli import listen, microphone, main\n"
+        "from mlx_speech.cli import listen, live_sound, microphone, main\n"
         "assert 'mlx.core' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=str(tmp_path), check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

@@ -1,4 +1,4 @@
-"""Sound to listen to, in stretches without a gap: of a microphone, or of a recording."""
+"""Sound to listen to, in stretches without a gap: a microphone's, or a recording's."""
 
 from __future__ import annotations
 

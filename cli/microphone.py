@@ -1,4 +1,4 @@
-"""Microphones by way of sounddevice (extra ``mic``): which there are, and opening one."""
+"""Microphones by way of sounddevice (extra ``mic``): finding and opening one."""
 
 from __future__ import annotations
 

@@ -72,6 +72,12 @@ def loop_recipe() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def search_recipe() -> ModuleType:
+    """tests/goldens/whisper_search_recipe.py: languages that are made up."""
+    return load_module("whisper_search_recipe")
+
+
+@pytest.fixture(scope="session")
 def talking_whisper(talkers: ModuleType) -> Callable[[str], Whisper]:
     """Give the model of ``talkers`` of a name, the same at every call."""
 

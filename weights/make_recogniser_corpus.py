@@ -8,7 +8,8 @@
 Sentence i of the list is spoken by a voice that is drawn from (seed, i): accent,
 variant, rate and pitch are those of ``recogniser_voices.json``. The folder gets
 ``wavs/`` and a ``metadata.csv`` as ``train-whisper`` takes it; the name of a recording
-says which voice spoke. What exists already is kept, so that a stopped run goes on.
+says which voice spoke. What exists already is kept, so that a stopped run goes on; but
+only where ``metadata.csv`` says that it is the same sentence.
 """
 
 from __future__ import annotations
@@ -77,21 +78,35 @@ def takes(part: str, count: int | None = None, unheard: bool = False) -> list[Ta
 def make(folder: Path, wanted: list[Take]) -> float:
     """Speak ``wanted`` into ``folder``; the seconds of audio in all."""
     program = find_espeak()
-    (folder / "wavs").mkdir(parents=True, exist_ok=True)
+    wavs, metadata = folder / "wavs", folder / "metadata.csv"
+    wavs.mkdir(parents=True, exist_ok=True)
+    # Names count sentences, so a changed list says something else under an old name.
+    said = _read_metadata(metadata)
+    for take in wanted:
+        if said.get(take.identifier) != take.sentence:
+            (wavs / f"{take.identifier}.wav").unlink(missing_ok=True)
+    rows = [f"{take.identifier}|{take.sentence}\n" for take in wanted]
+    # Before the first sound, so that a run that is stopped knows what it has spoken.
+    with replacing_file(metadata) as path:
+        path.write_text("".join(rows), encoding="utf-8")
 
     def record(take: Take) -> float:
-        path = folder / "wavs" / f"{take.identifier}.wav"
+        path = wavs / f"{take.identifier}.wav"
         if not path.exists():
             samples = speak(program, take.arguments, take.sentence)
             save(path, samples, SAMPLE_RATE)
         return (path.stat().st_size - 44) / 2 / SAMPLE_RATE
 
     with ThreadPoolExecutor(2) as workers:
-        seconds = sum(workers.map(record, wanted))
-    rows = [f"{take.identifier}|{take.sentence}\n" for take in wanted]
-    with replacing_file(folder / "metadata.csv") as path:
-        path.write_text("".join(rows), encoding="utf-8")
-    return seconds
+        return sum(workers.map(record, wanted))
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    """What each recording of a folder says; nothing where no run began."""
+    if not path.exists():
+        return {}
+    rows = path.read_text(encoding="utf-8").splitlines()
+    return {name: text for name, _, text in (row.partition("|") for row in rows)}
 
 
 def main() -> int:

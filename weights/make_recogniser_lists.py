@@ -19,6 +19,8 @@ from pathlib import Path
 
 import yaml
 
+from mlx_speech.files import replacing_file
+
 HERE = Path(__file__).parent
 SEED = 20261124
 TRAINING, VALIDATION, HELD_OUT = 6000, 120, 300
@@ -130,7 +132,8 @@ def main() -> int:
         # Nobody is asked to recognise a word that was never said.
         kept = [line for line in lines if words(line) <= learnt]
         path = HERE / "sentences" / f"recogniser_{name}.txt"
-        path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+        with replacing_file(path) as temporary:
+            temporary.write_text("\n".join(kept) + "\n", encoding="utf-8")
     variants = list(GRAMMAR["variants"])
     draw.shuffle(variants)
     voices = {
@@ -141,7 +144,8 @@ def main() -> int:
         "unheard": sorted(variants[:UNHEARD_VARIANTS]),
     }
     text = json.dumps(voices, indent=1) + "\n"
-    (HERE / "recogniser_voices.json").write_text(text, encoding="utf-8")
+    with replacing_file(HERE / "recogniser_voices.json") as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return 0
 
 

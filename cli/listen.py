@@ -250,7 +250,7 @@ def _finish(
         captions.save()
         screen.note(f"wrote {captions.output}")
     for loss in sound.losses():
-        screen.warn(f"note: {loss}")
+        screen.warn(loss)
     if sound.failure is not None:
         raise sound.failure
     if at_once:

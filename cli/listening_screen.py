@@ -57,14 +57,11 @@ class ListeningScreen:
     def note(self, text: str) -> None:
         """A line of talk."""
         if not self.quiet:
-            self.warn(text)
+            self._say(text)
 
     def warn(self, text: str) -> None:
         """A line about what is not as it should be, even where there is no talk."""
-        # On a terminal, both are one picture; in a file, captions stay what they are.
-        if sys.stdout.isatty():
-            self.end_line()
-        print_note(text)
+        self._say(f"note: {text}")
 
     def tell_behind(self, seconds: float) -> None:
         """Say how much sound waits for the model, when that has changed notably."""
@@ -77,3 +74,9 @@ class ListeningScreen:
         ):
             self.note(f"note: {seconds:.0f} s behind")
             self._behind = seconds
+
+    def _say(self, text: str) -> None:
+        # On a terminal, both are one picture; in a file, captions stay what they are.
+        if sys.stdout.isatty():
+            self.end_line()
+        print_note(text)

@@ -19,6 +19,10 @@ default = SimpleNamespace(device=[1, 0])
 class PortAudioError(Exception):
     """As sounddevice's: a text, and PortAudio's number of the error."""
 
+    def __str__(self) -> str:
+        text, *number = self.args
+        return f"{text} [PaErrorCode {number[0]}]" if number else text
+
 
 class CallbackFlags:
     """As sounddevice's: true when something is set, and then in words."""

@@ -207,7 +207,7 @@ def test_a_model_slower_than_speech_is_told_and_its_loss_counted(
     left_out = [line for line in lines if "s of sound are left out" in line]
     assert len(left_out) >= 2
     assert all("more than 20 s behind (--max-behind)" in line for line in left_out)
-    lost = sum(float(line.split()[0]) for line in left_out)
+    lost = sum(float(line.split()[1]) for line in left_out)
     assert f"note: {lost:.1f} s of sound in {len(left_out)} places were" in lines[-1]
     assert any(line.startswith("note: ") and "s behind" in line for line in lines)
     # What was heard last stands where it was said.

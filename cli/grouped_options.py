@@ -124,6 +124,18 @@ def whole_or_none(text: Any) -> int | None:
     return None if str(text).lower() in ("none", "") else int(text)
 
 
+def at_least(least: int, parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """``parse``, which is one of the two above, with a least number."""
+
+    def parse_limited(text: Any) -> Any:
+        number = parse(text)
+        if number is not None and number < least:
+            raise ValueError(f"{text} is less than {least}")
+        return number
+
+    return parse_limited
+
+
 def size_in_bytes(text: Any) -> int:
     """A size such as ``800MB``, ``6 GB``, ``1.5g``; a number alone is of gigabytes.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_speech.cli.console import Bar, print_note
-from mlx_speech.cli.listening_flags import ModelFlags
+from mlx_speech.cli.listening_flags import DecodingFlags, ModelFlags, Task
 from mlx_speech.errors import SpeechError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def open_listener(flags: ModelFlags, quiet: bool) -> Any:
     folder = find_folder(flags, quiet)
     if flags.memory_limit is not None:
         backend.limit_memory(flags.memory_limit)
-    if flags.threads is not None and not backend.use_threads(flags.threads):
+    if flags.threads and not backend.use_threads(flags.threads):
         print_note("note: --threads has no effect: OpenBLAS computes nothing here")
     dtype = {None: None, True: mx.float16, False: mx.float32}[flags.fp16]
     return load_listener(folder, dtype=dtype)
@@ -62,6 +62,32 @@ def find_folder(flags: ModelFlags, quiet: bool) -> Path:
             cache=flags.model_dir,
             on_download=show,
         )
+
+
+def require_languages(model: Any, flags: ModelFlags, decoding: DecodingFlags) -> None:
+    """Say that a Whisper of English only cannot do what is asked of other languages.
+
+    Raises:
+        SpeechError: another language, a translation, or a search for languages.
+    """
+    from mlx_speech.whisper.decoding import tokenizer_of
+    from mlx_speech.whisper.languages import LANGUAGES
+    from mlx_speech.whisper.model import Whisper
+
+    if not isinstance(model, Whisper) or tokenizer_of(model).multilingual:
+        return
+    if flags.code not in (None, "en"):
+        asked = f"and the language is {LANGUAGES[flags.code]}", "--language"
+    elif decoding.task is Task.translate:
+        asked = "and has nothing to translate", "--task"
+    elif decoding.multilingual:
+        asked = "and has no languages to detect", "--multilingual"
+    else:
+        return
+    raise SpeechError(
+        f"the model `{flags.model}` hears English only, {asked[0]}",
+        f"leave out {asked[1]}, or take a model of many languages",
+    )
 
 
 def fitting(

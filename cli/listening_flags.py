@@ -9,7 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from mlx_speech.cli.grouped_options import number_or_none, size_in_bytes, whole_or_none
+from mlx_speech.cli.grouped_options import (
+    at_least,
+    number_or_none,
+    size_in_bytes,
+    whole_or_none,
+)
 from mlx_speech.errors import SpeechError
 
 _MODEL = "Model"
@@ -95,7 +100,8 @@ class ModelFlags:
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1,
+            parser=at_least(0, whole_or_none),
+            metavar="NUMBER",
             help="Of matrix products on a CPU under Linux [default: "
             "OPENBLAS_NUM_THREADS, or 1].",
             rich_help_panel=_MODEL,
@@ -163,6 +169,8 @@ class DecodingFlags:
     patience: Annotated[
         float | None,
         typer.Option(
+            parser=number_or_none,
+            metavar="NUMBER",
             help="Of the beam search: so many times its beams are waited for "
             "[default: 1].",
             rich_help_panel=_DECODING,
@@ -171,6 +179,8 @@ class DecodingFlags:
     length_penalty: Annotated[
         float | None,
         typer.Option(
+            parser=number_or_none,
+            metavar="NUMBER",
             help="Exponent alpha of Google's length penalty, 0 to 1 [default: divide "
             "by the length].",
             rich_help_panel=_DECODING,
@@ -333,12 +343,40 @@ class DecodingFlags:
             **self._detection(),
         }
 
+    def notes(self, language: str | None) -> list[str]:
+        """Flags that have no effect, in words.
+
+        Args:
+            language: that was asked for.
+        """
+        usual = DecodingFlags()
+        beams = self.beam_size is not None
+        idle = {
+            "--no-vad has no effect with --exact": self.exact and not self.vad,
+            "--batch-size has no effect with --exact": self.exact
+            and self.batch_size != usual.batch_size,
+            "--draft has no effect with --beam-size": beams and self.draft is not None,
+            "--beam-size has no effect with a --temperature above 0": beams
+            and self.temperature > 0,
+            "--language has no effect with --multilingual": self.multilingual
+            and language is not None,
+            "--carry-initial-prompt has no effect without --initial-prompt": (
+                self.carry_initial_prompt and not self.initial_prompt
+            ),
+        }
+        return [note for note, holds in idle.items() if holds]
+
     def _detection(self) -> dict[str, Any]:
         """The option ``find_speech``, unless it is the usual one."""
         if not self.vad:
             return {"find_speech": None}
         if self.vad_method is SpeechDetector.energy:
             return {}
+        if self.exact:
+            raise SpeechError(
+                "--exact hears everything, and needs no way to find speech",
+                "leave out --vad-method or --exact",
+            )
         from mlx_speech.audio.silero import find_speech_by_silero
 
         return {"find_speech": find_speech_by_silero}

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlx_speech.cli.grouped_options import at_least, number_or_none, whole_or_none
+
 if TYPE_CHECKING:
     from mlx_speech.writers import WriterOptions
 
 _SUBTITLES = "Words and subtitles"
+# Flags that cut or mark lines, and the formats in which that is seen.
+_SEEN_IN = {
+    "highlight_words": ("srt", "vtt", "lrc"),
+    "max_line_width": ("srt", "vtt"),
+    "max_line_count": ("srt", "vtt"),
+    "max_words_per_line": ("srt", "vtt"),
+}
+
+
+def _count(help: str) -> Any:
+    return typer.Option(
+        parser=at_least(1, whole_or_none),
+        metavar="NUMBER",
+        help=help,
+        rich_help_panel=_SUBTITLES,
+    )
 
 
 @dataclass(frozen=True)
@@ -36,21 +54,10 @@ class SubtitleFlags:
         ),
     ] = False
     max_line_width: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Characters in a line of subtitles.",
-            rich_help_panel=_SUBTITLES,
-        ),
+        int | None, _count("Characters in a line of subtitles.")
     ] = None
-    max_line_count: Annotated[
-        int | None,
-        typer.Option(min=1, help="Lines shown at once.", rich_help_panel=_SUBTITLES),
-    ] = None
-    max_words_per_line: Annotated[
-        int | None,
-        typer.Option(min=1, help="Words shown at once.", rich_help_panel=_SUBTITLES),
-    ] = None
+    max_line_count: Annotated[int | None, _count("Lines shown at once.")] = None
+    max_words_per_line: Annotated[int | None, _count("Words shown at once.")] = None
     prepend_punctuations: Annotated[
         str | None,
         typer.Option(
@@ -68,9 +75,9 @@ class SubtitleFlags:
     hallucination_silence_threshold: Annotated[
         float | None,
         typer.Option(
-            min=0.0,
-            help="Leave out what looks made up amid longer silences, in seconds "
-            "[default: never].",
+            parser=at_least(0, number_or_none),
+            metavar="SECONDS",
+            help="Leave out what looks made up amid longer silences [default: never].",
             rich_help_panel=_SUBTITLES,
         ),
     ] = None
@@ -99,11 +106,19 @@ class SubtitleFlags:
             max_words_per_line=self.max_words_per_line,
         )
 
-    def notes(self) -> Sequence[str]:
-        """Flags that have no effect, in words."""
+    def notes(self, formats: Collection[str]) -> list[str]:
+        """Flags that have no effect, in words.
+
+        Args:
+            formats: that are written; words' times are seen in json.
+        """
         found = []
         if self.max_line_count is not None and self.max_line_width is None:
             found.append("--max-line-count has no effect without --max-line-width")
         if self.max_words_per_line is not None and self.max_line_width is not None:
             found.append("--max-words-per-line has no effect with --max-line-width")
+        for name, seen_in in _SEEN_IN.items():
+            if getattr(self, name) and not {*seen_in, "json"} & set(formats):
+                flag = name.replace("_", "-")
+                found.append(f"--{flag} has no effect without -f {', '.join(seen_in)}")
         return found

@@ -110,7 +110,8 @@ def transcribe(
         verbose=verbose,
         headed=len(found.recordings) > 1,
     )
-    for note in subtitles.notes():
+    idle = [*decoding.notes(listening.code), *subtitles.notes(output.shown)]
+    for note in idle:
         screen.note(f"note: {note}")
     if skipped := len(names) - len(todo):
         screen.note(f"{skipped} of {len(names)} recordings are done already")
@@ -119,9 +120,14 @@ def transcribe(
     for given, problem in found.problems:
         run.failed(given, problem)
     if todo:
-        from mlx_speech.cli.listeners import fitting, open_listener
+        from mlx_speech.cli.listeners import (
+            fitting,
+            open_listener,
+            require_languages,
+        )
 
         run.model = open_listener(listening, quiet)
+        require_languages(run.model, listening, decoding)
         if decoding.draft is not None:
             guesser = replace(listening, model=decoding.draft)
             options["draft"] = open_listener(guesser, quiet)

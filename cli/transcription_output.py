@@ -116,6 +116,12 @@ class OutputFlags:
         chosen = self.output_format or [Format.txt]
         return expand_formats([each.value for each in chosen])
 
+    @property
+    def shown(self) -> list[str]:
+        """Formats that anybody will see: of files, and JSON on standard output."""
+        files = self.formats if self.writes_files else []
+        return [*files, *(["json"] if self.as_json else [])]
+
     def names(self, recordings: Sequence[Recording]) -> list[str]:
         """The name of every recording's files, without a suffix.
 

@@ -6,6 +6,7 @@ network.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from mlx_speech.hub.download import (
 )
 from mlx_speech.hub.names import SHORT_NAMES, Published, published
 
+# Of a page that a browser shows: its end is the repository's name.
+_ADDRESS = re.compile(r"https?://(?:huggingface\.co|hf\.co)/")
+
 
 def resolve(
     name: str | Path,
@@ -35,7 +39,7 @@ def resolve(
 
     Args:
         name: path of a folder or file; a name of ``SHORT_NAMES``; ``owner/name``,
-            with ``@revision`` when it is not to be the newest.
+            with ``@revision`` when it is not to be the newest, or its page's address.
         offline: never use the network; ``HF_HUB_OFFLINE=1`` means the same.
         cache: the cache of Hugging Face; None for the usual one.
         endpoint: address of the hub; None for the usual one.
@@ -50,6 +54,8 @@ def resolve(
         SpeechError: nothing of this name; neither cached nor reachable within 5 s; no
             weights in it that can be loaded; the disk is too small; the download broke.
     """
+    if isinstance(name, str) and (address := _ADDRESS.match(name)):
+        name = name[address.end() :].rstrip("/")
     found = _local(name)
     if found is not None:
         return found

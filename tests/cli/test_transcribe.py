@@ -253,7 +253,7 @@ def test_every_flag_reaches_the_library(
     words = [
         word for name, value in flags.items() for word in (f"--{name}", str(value))
     ]
-    code, _, err = run(talk, *words, "--no-vad", "--temperature", 0.4)
+    code, _, err = run(talk, *words, "-q", "--no-vad", "--temperature", 0.4)
     assert (code, err) == (0, "")
     listener = heard.pop("listener")
     assert callable(listener)

@@ -15,6 +15,7 @@ import typer
 from mlx_speech.cli.console import print_rows
 from mlx_speech.cli.grouped_options import grouped
 from mlx_speech.cli.listening_flags import ModelFlags, Task
+from mlx_speech.cli.outcome import STOPPED
 from mlx_speech.errors import SpeechError
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ before all was written down.
 # What was cut out of a stream is heard as a whole.
 WHOLE = {"find_speech": None, "batch_size": 1}
 DEFAULTS = {"task": "transcribe", "initial_prompt": None, **WHOLE}
-STOPPED = 130
 
 
 @grouped
@@ -225,9 +225,12 @@ def follow_utterances(
                 placed = replace(utterance, start=stretch.start + utterance.start)
                 new = captions.hear(placed, LISTENING_RATE)
                 count, taken = count + 1, taken + time.perf_counter() - began
-                screen.show(new)
-                if new and captions.output is not None:
-                    captions.save()
+                try:
+                    screen.show(new)
+                finally:
+                    # Also when nobody reads what is printed any more.
+                    if new and captions.output is not None:
+                        captions.save()
                 screen.tell_behind(sound.behind)
     finally:
         screen.note(

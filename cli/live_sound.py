@@ -172,8 +172,8 @@ class MicrophoneSound(LiveSound):
             seconds = self._backlog.lost / self._rate
             places = f" in {self._gaps} places" if self._gaps > 1 else ""
             said.append(
-                f"{seconds:.1f} s of sound{places} were left out, since the model is "
-                "slower than speech here"
+                f"{seconds:.1f} s of sound{places} were left out: the model is slower "
+                "than speech here, a smaller one may keep up"
             )
         for report, count in self._reports.items():
             times = "once" if count == 1 else f"{count} times"
@@ -244,9 +244,9 @@ class MicrophoneSound(LiveSound):
         self._zeros = 0 if block.samples.any() else before + len(block.samples)
         if before < MUTE_SECONDS * self._rate <= self._zeros:
             self._warn(
-                f"the microphone gives nothing but zeros for {MUTE_SECONDS:g} s: it is "
-                "muted, or the terminal may not use it (on a Mac: System Settings, "
-                "Privacy & Security, Microphone)"
+                f"the microphone has given nothing but zeros for {MUTE_SECONDS:g} s: "
+                "it is muted, or the terminal may not use it (on a Mac: System "
+                "Settings, Privacy & Security, Microphone)"
             )
 
 

@@ -150,9 +150,11 @@ def _close(stream: Any, failure: type[Exception]) -> None:
 
 
 def _leave_at_once() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(1)
 
 
 def _refused(asked: int | str | None, error: Exception) -> SpeechError:
@@ -169,7 +171,8 @@ def _refused(asked: int | str | None, error: Exception) -> SpeechError:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else "unknown error"
+    lines = str(error).splitlines()
+    return lines[0].rstrip(":") if lines else "unknown error"
 
 
 def _sounddevice() -> Any:

@@ -270,6 +270,17 @@ def test_a_full_disk_loses_no_line_on_the_screen(
     assert err == "error: no space left on the disk\n"
 
 
+def test_a_closed_pipe_loses_nothing_of_the_file(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(text: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("mlx_speech.cli.listening_screen.print_data", refuse)
+    assert run("--input", "talk.wav", "-o", "talk.txt")[0] == 1
+    assert len(Path("talk.txt").read_text().splitlines()) == 1
+
+
 def test_silence_says_nothing(run: Run) -> None:
     soundfile.write("silence.wav", np.zeros(48000), 16000)
     code, out, err = run("--input", "silence.wav", "-o", "silence.txt")

@@ -114,6 +114,20 @@ def test_a_microphone_that_is_not_there(sounddevice: ModuleType, device: str) ->
     assert "--list-devices" in caught.value.hint
 
 
+def test_a_name_of_several_microphones_is_one_line(
+    sounddevice: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Any:
+        raise ValueError("Multiple input devices found for 'mic':\n[1] mic\n[2] mic 2")
+
+    monkeypatch.setattr(sounddevice, "query_devices", refuse)
+    with pytest.raises(SpeechError) as caught:
+        find_microphone("mic")
+    assert caught.value.message == (
+        "the microphone `mic` cannot be opened: Multiple input devices found for 'mic'"
+    )
+
+
 def test_a_microphone_is_looked_for_before_a_model_is(
     sounddevice: ModuleType, command: Run, tmp_path: Path
 ) -> None:

@@ -12,9 +12,15 @@ import typer
 
 from mlx_speech.cli.console import Bar, print_data, print_error, print_note, print_rows
 from mlx_speech.cli.grouped_options import grouped
-from mlx_speech.cli.listening_flags import ModelFlags
+from mlx_speech.cli.listening_flags import DecodingFlags, ModelFlags
 from mlx_speech.cli.outcome import is_in_vain, some_failed, stopped
-from mlx_speech.cli.recordings import STANDARD_INPUT, Recording, gather, output_names
+from mlx_speech.cli.recordings import (
+    STANDARD_INPUT,
+    Gathered,
+    Recording,
+    gather,
+    output_names,
+)
 from mlx_speech.errors import SpeechError
 
 if TYPE_CHECKING:
@@ -66,7 +72,7 @@ def prepare(
         float, typer.Option(help="No piece is longer; at most 30.", max=30.0)
     ] = 10.0,
     sample_rate: Annotated[
-        int, typer.Option(min=8000, help="Of the pieces, in hertz.")
+        int, typer.Option(min=8000, max=192000, help="Of the pieces, in hertz.")
     ] = 22050,
     min_confidence: Annotated[
         float,
@@ -83,7 +89,7 @@ def prepare(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk.")] = False,
 ) -> None:
     """Cut recordings at silences and transcribe the pieces, for `train-vits`."""
-    from mlx_speech.cli.listeners import open_listener
+    from mlx_speech.cli.listeners import open_listener, require_languages
     from mlx_speech.corpus.pieces import PieceSettings, piece_names
     from mlx_speech.corpus.prepared_folder import PreparedFolder
 
@@ -93,9 +99,6 @@ def prepare(
     found = gather(recordings, recursive)
     if any(each.source == STANDARD_INPUT for each in found.recordings):
         raise SpeechError("standard input has no name to go on by", "name files")
-    names = piece_names(output_names(found.recordings, None))
-    if not names:
-        raise found.problems[0][1]
     folder = PreparedFolder(
         out,
         {
@@ -108,7 +111,10 @@ def prepare(
         },
         overwrite,
     )
+    sources = _foreign(found, folder.wavs)
+    names = folder.names(piece_names(output_names(found.recordings, None)), sources)
     model = open_listener(listening, quiet)
+    require_languages(model, listening, DecodingFlags())
     folder.begin()
     run = _Run(folder, settings, _listener(model, language), quiet)
     run.problems += found.problems
@@ -204,6 +210,29 @@ def _listener(model: Any, language: str | None) -> Listener:
     return listen
 
 
+def _foreign(found: Gathered, wavs: Path) -> list[Path]:
+    """Paths of the recordings, of which our own pieces are taken out.
+
+    Raises:
+        SpeechError: none is left.
+    """
+    ours = wavs.resolve()
+    given = len(found.recordings)
+    found.recordings = [
+        each
+        for each in found.recordings
+        if ours not in Path(each.source).resolve().parents
+    ]
+    if found.recordings:
+        return [Path(each.source) for each in found.recordings]
+    if found.problems:
+        raise found.problems[0][1]
+    raise SpeechError(
+        f"the {given} recordings are what `prepare` itself has written to `{wavs}`",
+        "name other recordings, or another folder to write to",
+    )
+
+
 def _check_lengths(settings: PieceSettings) -> None:
     """Say before the model is loaded that no piece can be cut."""
     import numpy as np
@@ -211,7 +240,12 @@ def _check_lengths(settings: PieceSettings) -> None:
     from mlx_speech.audio.segment import cut_at_silences
 
     silence = np.zeros(800, np.float32)
-    cut_at_silences(silence, 8000, settings.longest, settings.shortest)
+    try:
+        cut_at_silences(silence, 8000, settings.longest, settings.shortest)
+    except SpeechError as error:
+        raise SpeechError(
+            error.message, "let --max-seconds be 0.2 more than --min-seconds or further"
+        ) from error
 
 
 def _show(report: PieceReport, as_json: bool) -> None:

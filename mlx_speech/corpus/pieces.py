@@ -184,11 +184,15 @@ def _listen(
 
 
 def piece_names(names: Sequence[str]) -> list[str]:
-    """Names of recordings as their pieces may be called: no ``|``, nothing twice."""
+    """Names of recordings as their pieces may be called.
+
+    Nothing is there twice, and nothing of what a list in UTF-8 cannot hold: ``|``,
+    spaces, control characters, bytes that are no letters.
+    """
     found: list[str] = []
     taken: set[str] = set()
     for name in names:
-        clean = re.sub(r"[|\s]+", "_", name)
+        clean = re.sub(r"[|\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+", "_", name)
         candidate, number = clean, 2
         while candidate.casefold() in taken:
             candidate, number = f"{clean}-{number}", number + 1

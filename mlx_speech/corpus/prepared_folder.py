@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class PreparedFolder:
     ) -> None:
         self.folder = Path(folder)
         self.wavs = self.folder / WAVS_NAME
+        self._records = self.folder / PROGRESS_NAME
         if self.folder.exists() and not self.folder.is_dir():
             raise SpeechError(f"`{folder}` is a file", "name a folder to write to")
         self.settings = dict(settings)
@@ -103,6 +104,25 @@ class PreparedFolder:
         path.unlink()
         return fresh
 
+    def names(self, names: Sequence[str], sources: Sequence[Path]) -> list[str]:
+        """What recordings are called here: as before, if they were here before.
+
+        Args:
+            names: what they would be called; ``x.wav`` and ``x`` may be one recording
+                with and without a namesake beside it.
+            sources: their paths.
+        """
+        if self.overwrite:
+            return list(names)
+        known = {
+            _parse(path).source: path.relative_to(self._records).as_posix()[:-5]
+            for path in self._records.rglob("*.json")
+        }
+        return [
+            known.get(str(source.absolute()), name)
+            for name, source in zip(names, sources, strict=True)
+        ]
+
     def keep(self, name: str, progress: Progress) -> None:
         """Remember how far a recording is."""
         _write_json(self._progress_file(name), progress.to_dict())
@@ -115,7 +135,7 @@ class PreparedFolder:
         Raises:
             SpeechError: a file cannot be written.
         """
-        files = sorted((self.folder / PROGRESS_NAME).rglob("*.json"))
+        files = sorted(self._records.rglob("*.json"))
         finished = [each for each in map(_parse, files) if each.finished]
         lines = [
             f"{piece.identifier}|{piece.text}\n"
@@ -133,12 +153,12 @@ class PreparedFolder:
         return report
 
     def _progress_file(self, name: str) -> Path:
-        return self.folder / PROGRESS_NAME / f"{name}.json"
+        return self._records / f"{name}.json"
 
     def _compare(self, known: Any) -> None:
         known = known if isinstance(known, dict) else {}
         other = [
-            f"{name.replace('_', ' ')} {known.get(name)}, not {value}"
+            f"{name.replace('_', ' ')} {_plain(known.get(name))}, now {_plain(value)}"
             for name, value in self.settings.items()
             if known.get(name) != value
         ]
@@ -148,6 +168,10 @@ class PreparedFolder:
                 "take the same ones, name another folder, or start anew with "
                 "--overwrite",
             )
+
+
+def _plain(value: Any) -> str:
+    return "not given" if value is None else str(value)
 
 
 def _parse(path: Path) -> Progress:
@@ -161,5 +185,5 @@ def _parse(path: Path) -> Progress:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     with replacing_file(path) as temporary:
-        text = json.dumps(content, indent=1, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        # In ASCII: the name of a file need not be UTF-8.
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")

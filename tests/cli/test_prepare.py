@@ -202,7 +202,7 @@ def test_settings_of_another_run_are_refused(run: Run, refusal: Refusal) -> None
     assert run("talks", "--out", "data", "-q")[0] == 0
     given = ("talks", "--out", "data", "--sample-rate", "16000")
     error, hint = refusal(run(*given))
-    assert "sample rate 22050, not 16000" in error
+    assert "sample rate 22050, now 16000" in error
     assert "--overwrite" in hint
     assert run(*given, "--overwrite", "-q")[0] == 0
     assert soundfile.info("data/wavs/one_0001.wav").samplerate == 16000

@@ -247,7 +247,7 @@ def test_other_settings_are_refused_or_begin_anew(
 ) -> None:
     cut(prepared, recording)
     (prepared.folder / "notes.txt").write_text("mine")
-    with pytest.raises(SpeechError, match="sample rate 8000, not 9000"):
+    with pytest.raises(SpeechError, match="sample rate 8000, now 9000"):
         PreparedFolder(prepared.folder, {"sample_rate": 9000})
     anew = PreparedFolder(prepared.folder, {"sample_rate": 9000}, overwrite=True)
     assert prepared.progress("talk", recording).finished

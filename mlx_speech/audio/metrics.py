@@ -72,11 +72,6 @@ def dtw_paths(costs: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]
     return _walk_back(_accumulate(tables), [table.shape for table in tables])
 
 
-def dtw_path(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """:func:`dtw_paths` of one table."""
-    return dtw_paths([cost])[0]
-
-
 def _accumulate(tables: Sequence[np.ndarray]) -> np.ndarray:
     """Cost of the best path to each cell, by anti-diagonals.
 

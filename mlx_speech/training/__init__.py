@@ -5,7 +5,6 @@ from __future__ import annotations
 from mlx_speech.training.config import (
     config_keys,
     dump_config,
-    flag_overrides,
     load_config,
     parse_flags,
     setting,
@@ -52,7 +51,6 @@ __all__ = [
     "check_run_folder",
     "config_keys",
     "dump_config",
-    "flag_overrides",
     "freeze_parts",
     "gradient_norm",
     "load_config",

@@ -63,7 +63,7 @@ def load_config(
     Args:
         kind: the dataclass.
         path: a YAML file with nested or dotted keys.
-        overrides: dotted keys, for example from :func:`flag_overrides`.
+        overrides: dotted keys, for example from :func:`parse_flags`.
 
     Raises:
         SpeechError: the file cannot be read, or a key or value is wrong.
@@ -126,20 +126,6 @@ def config_values(
 def build_config(kind: type[Config], values: Mapping[str, Any]) -> Config:
     """An instance of ``kind`` with ``values`` (dotted keys) over its defaults."""
     return _build(kind, values, "", None)
-
-
-def flag_overrides(kind: type, arguments: Sequence[str]) -> dict[str, Any]:
-    """What ``parse_flags`` gives, where nothing but flags is expected.
-
-    Raises:
-        SpeechError: as ``parse_flags``, or an argument that is no flag.
-    """
-    values, others = parse_flags(kind, arguments)
-    if others:
-        raise SpeechError(
-            f"unexpected argument `{others[0]}`", "settings are `--key value`"
-        )
-    return values
 
 
 def parse_flags(

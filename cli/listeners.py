@@ -33,6 +33,8 @@ def open_listener(flags: ModelFlags, quiet: bool) -> Any:
     folder = find_folder(flags, quiet)
     if flags.memory_limit is not None:
         backend.limit_memory(flags.memory_limit)
+    else:
+        backend.limit_waiting_buffers()
     if flags.threads and not backend.use_threads(flags.threads):
         print_note("note: --threads has no effect: OpenBLAS computes nothing here")
     dtype = {None: None, True: mx.float16, False: mx.float32}[flags.fp16]

@@ -93,7 +93,8 @@ class ModelFlags:
         typer.Option(
             parser=size_in_bytes,
             metavar="SIZE",
-            help="Keep MLX's memory near this, 800MB or 6GB [default: MLX's own].",
+            help="Keep MLX's memory near this, 800MB or 6GB, by decoding fewer windows "
+            "at once [default: MLX's own].",
             rich_help_panel=_MODEL,
         ),
     ] = None
@@ -284,9 +285,14 @@ class DecodingFlags:
         ),
     ] = None
     batch_size: Annotated[
-        int,
-        typer.Option(min=1, help="Windows decoded at once.", rich_help_panel=_DECODING),
-    ] = 8
+        int | None,
+        typer.Option(
+            min=1,
+            help="Windows decoded at once [default: 8, or as many as fit in half of "
+            "the memory or in --memory-limit].",
+            rich_help_panel=_DECODING,
+        ),
+    ] = None
 
     @property
     def temperatures(self) -> tuple[float, ...]:

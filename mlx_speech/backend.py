@@ -146,19 +146,53 @@ def peak_memory_bytes() -> int:
     return int(mx.get_peak_memory())
 
 
+_memory_limit: int | None = None
+
+
 def limit_memory(limit_bytes: int) -> None:
     """Keep the memory of MLX near a limit, for this process.
 
-    Buffers that wait for reuse are given back beyond a quarter of the limit, all of
+    Buffers that wait for reuse are given back beyond a quarter of the limit, and all of
     them before the limit is passed. It is no wall: what the model and the current step
-    need is allocated all the same.
+    need is allocated all the same. Whisper takes so many windows at once as fit.
 
     Raises:
         ValueError: a limit below one byte.
     """
+    global _memory_limit
     if limit_bytes < 1:
         raise ValueError(f"a memory limit of {limit_bytes} bytes is none")
     import mlx.core as mx
 
     mx.set_memory_limit(limit_bytes)
-    mx.set_cache_limit(limit_bytes // 4)
+    _memory_limit = limit_bytes
+    limit_waiting_buffers()
+
+
+def limit_waiting_buffers() -> None:
+    """Let buffers that wait for reuse take a quarter of the budget, for this process.
+
+    MLX's own bound is all the memory that it may take, which on a Mac of 8 GB leaves
+    other programs too little.
+    """
+    import mlx.core as mx
+
+    mx.set_cache_limit(memory_budget() // 4)
+
+
+def memory_limit() -> int | None:
+    """The limit in bytes that :func:`limit_memory` set; None: there is none."""
+    return _memory_limit
+
+
+def memory_budget() -> int:
+    """Bytes that a model and its work should fit in.
+
+    The limit that was set, or half of what MLX allows itself on this machine: about
+    4 GB of a Mac's 8 GB, the rest being the system's and other programs'.
+    """
+    import mlx.core as mx
+
+    if _memory_limit is not None:
+        return _memory_limit
+    return int(mx.get_memory_limit()) // 2

@@ -15,9 +15,10 @@ import numpy as np
 from mlx_speech.errors import SpeechError
 from mlx_speech.text.word_errors import WordErrors, word_errors
 from mlx_speech.whisper.decoding import tokenizer_of
+from mlx_speech.whisper.memory import MOST_WINDOWS
 from mlx_speech.whisper.model import Whisper
 from mlx_speech.whisper.segments import FRAMES_PER_SECOND, SAMPLE_RATE
-from mlx_speech.whisper.transcribe import BATCH_SIZE, transcribe
+from mlx_speech.whisper.transcribe import transcribe
 from mlx_speech.whisper.transcription_options import TranscriptionOptions
 
 # Seconds of silence between sentences, and the level of its noise: about -55 dB.
@@ -103,7 +104,7 @@ def compare_pipelines(
     model: Whisper,
     recordings: Sequence[LongRecording],
     options: TranscriptionOptions | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int = MOST_WINDOWS,
 ) -> Comparison:
     """Transcribe recordings by both algorithms, in turns.
 

@@ -15,6 +15,7 @@ from mlx_speech.audio.stft import Transform, real_fft
 from mlx_speech.errors import SpeechError
 from mlx_speech.whisper.batched import transcribe_in_batches
 from mlx_speech.whisper.decoding import tokenizer_of
+from mlx_speech.whisper.memory import fitting_windows
 from mlx_speech.whisper.model import Whisper
 from mlx_speech.whisper.packing import SpeechFinder
 from mlx_speech.whisper.sampling import Sampler
@@ -25,9 +26,6 @@ from mlx_speech.whisper.transcription_options import TranscriptionOptions
 from mlx_speech.whisper.window_reader import Listener
 from mlx_speech.writers import Transcription
 
-# Windows that are decoded at once: more are hardly quicker, and take memory.
-BATCH_SIZE = 8
-
 
 def transcribe(
     model: Whisper,
@@ -35,7 +33,7 @@ def transcribe(
     options: TranscriptionOptions | None = None,
     *,
     exact: bool = False,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     find_speech: SpeechFinder | None = find_speech_by_energy,
     tokenizer: Tokenizer | None = None,
     sampler: Sampler = mx.random.categorical,
@@ -53,8 +51,9 @@ def transcribe(
             do not depend on each other (``condition_on_previous_text`` has no effect,
             and the initial prompt precedes all of them), silence is not decoded, and
             segments of no text are left out.
-        batch_size: windows that are decoded at once; the sequential algorithm takes
-            one at a time.
+        batch_size: windows that are decoded at once; None: eight, or as many as fit in
+            memory (:func:`mlx_speech.whisper.memory.fitting_windows`). The sequential
+            algorithm takes one at a time.
         find_speech: finds the stretches in which somebody speaks, in samples of a rate
             in hertz; None: consecutive windows of everything. The sequential algorithm
             hears everything.
@@ -71,15 +70,17 @@ def transcribe(
 
     Raises:
         SpeechError: samples that are no sound, or options that contradict each other
-            or do not fit the model; a draft that does not fit.
+            or do not fit the model; a draft that does not fit; a limit of memory in
+            which no window can be decoded.
     """
     options = options or TranscriptionOptions()
     tokenizer = tokenizer or tokenizer_of(model)
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise SpeechError(f"batch_size is {batch_size}", "give 1 or more")
     if draft is not None:
         use_as_draft(model, draft)
         batch_size = 1
+    fitting = fitting_windows(model, options, draft)
     if exact:
         return transcribe_sequentially(
             model,
@@ -95,7 +96,7 @@ def transcribe(
         model,
         samples,
         options,
-        batch_size=batch_size,
+        batch_size=batch_size or fitting,
         find_speech=find_speech,
         tokenizer=tokenizer,
         sampler=sampler,

@@ -260,6 +260,31 @@ def test_buffers_are_given_back_beyond_a_quarter_of_the_limit() -> None:
     assert cached <= 10_000_000
 
 
+BUDGET = """
+import mlx_speech
+import mlx.core as mx
+from mlx_speech import backend
+
+own = mx.get_memory_limit()
+print(own, backend.memory_limit(), backend.memory_budget())
+backend.limit_waiting_buffers()
+print(mx.set_cache_limit(1))
+backend.limit_memory(own)
+print(backend.memory_limit(), backend.memory_budget())
+"""
+
+
+def test_half_of_the_machine_is_there_for_a_model_or_all_that_was_granted() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", BUDGET], capture_output=True, text=True, check=True
+    )
+    own, limit, budget, waiting, granted, all_of_it = result.stdout.split()
+    assert limit == "None"
+    assert int(budget) == int(own) // 2 > 0
+    assert int(waiting) == int(budget) // 4
+    assert granted == all_of_it == own
+
+
 def test_a_limit_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="0 bytes"):
         backend.limit_memory(0)

@@ -8,8 +8,6 @@ elsewhere the clock's. Medians of several runs.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -18,6 +16,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from mlx_speech.bench.clock import clock_name, median_seconds
 from mlx_speech.errors import SpeechError
 from mlx_speech.nn.conv import current_device
 from mlx_speech.voxtral.checkpoints import quantize_voxtral
@@ -174,11 +173,6 @@ def measure(
     )
 
 
-def clock_name() -> str:
-    """The clock of this device: "processor" on a CPU, else "wall"."""
-    return "processor" if current_device() == "cpu" else "wall"
-
-
 def shallow_model(
     config: VoxtralConfig | RealtimeConfig, depth: int, bits: int
 ) -> Voxtral | VoxtralRealtime:
@@ -238,11 +232,11 @@ def _stages_of_pieces(model: Voxtral, repeats: int) -> list[float]:
             mx.eval(model.step(mx.array([5]), caches))
 
     return [
-        _median_seconds(lambda: model.encode(features), repeats),
-        _median_seconds(
+        median_seconds(lambda: model.encode(features), repeats),
+        median_seconds(
             lambda: mx.eval(model.prefill(prompt, model.new_caches())), repeats
         ),
-        _median_seconds(steps, repeats) / _STEPS,
+        median_seconds(steps, repeats) / _STEPS,
     ]
 
 
@@ -267,15 +261,4 @@ def _stages_of_stream(model: VoxtralRealtime, repeats: int) -> list[float]:
         for _ in range(_STEPS):
             mx.eval(model.read(mx.array([32]), audio[:1], caches, scales))
 
-    return [_median_seconds(each, repeats) / _STEPS for each in (encode, steps)]
-
-
-def _median_seconds(work: Callable[[], object], repeats: int) -> float:
-    clock = time.process_time if clock_name() == "processor" else time.perf_counter
-    work()
-    found = []
-    for _ in range(repeats):
-        start = clock()
-        work()
-        found.append(clock() - start)
-    return statistics.median(found)
+    return [median_seconds(each, repeats) / _STEPS for each in (encode, steps)]

@@ -8,8 +8,6 @@ disturbs less than the clock's; elsewhere they are the clock's. Medians of sever
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,9 +16,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from mlx_speech.bench.clock import clock_name, median_seconds
 from mlx_speech.errors import SpeechError
 from mlx_speech.hub.save import flatten_parameters
-from mlx_speech.nn.conv import current_device
 from mlx_speech.whisper.checkpoints import load_whisper, save_whisper
 from mlx_speech.whisper.config import WhisperConfig
 from mlx_speech.whisper.decoding import (
@@ -181,11 +179,6 @@ class WhisperTiming:
         }
 
 
-def clock_name() -> str:
-    """The clock of this device: "processor" on a CPU, else "wall"."""
-    return "processor" if current_device() == "cpu" else "wall"
-
-
 def measure(
     case: WhisperCase,
     folder: str | Path,
@@ -235,7 +228,7 @@ def measure(
     ]
     found = []
     for done, (stage, warm_up) in enumerate(stages):
-        found.append(_median_seconds(stage, repeats, warm_up))
+        found.append(median_seconds(stage, repeats, warm_up))
         on_progress(done + 1, len(stages))
     load_s, mel_s, encoder_s, row_s, batch_s, exact_s, batched_s = found
     return WhisperTiming(
@@ -272,17 +265,3 @@ def _check(rows: list[Any], wanted: int) -> None:
                 f"{len(row)} tokens were decoded instead of {wanted}, so that the work "
                 "is not fixed"
             )
-
-
-def _median_seconds(
-    work: Callable[[], object], repeats: int, warm_up: bool = True
-) -> float:
-    clock = time.process_time if clock_name() == "processor" else time.perf_counter
-    if warm_up:
-        work()
-    found = []
-    for _ in range(repeats):
-        start = clock()
-        work()
-        found.append(clock() - start)
-    return statistics.median(found)

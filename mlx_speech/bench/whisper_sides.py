@@ -24,7 +24,8 @@ import numpy as np
 
 from mlx_speech import backend
 from mlx_speech.bench import whisper_worker
-from mlx_speech.bench.whisper import WhisperCase, clock_name
+from mlx_speech.bench.clock import clock_name
+from mlx_speech.bench.whisper import WhisperCase
 from mlx_speech.errors import SpeechError
 from mlx_speech.whisper.checkpoints import save_whisper
 

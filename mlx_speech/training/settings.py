@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.training.config import setting
@@ -35,6 +36,18 @@ class LoopSettings:
         100.0, "a loss this many times its early level stops the run; 0 for never"
     )
     divergence_patience: int = setting(20, "for so many steps in a row")
+
+    @classmethod
+    def among(cls, settings: Any, best_metric: str) -> LoopSettings:
+        """Those that stand among the settings of a training, under the same names.
+
+        Args:
+            settings: a dataclass.
+            best_metric: as here.
+        """
+        names = {each.name for each in fields(cls)} & {e.name for e in fields(settings)}
+        shared = {name: getattr(settings, name) for name in names}
+        return cls(**shared | {"best_metric": best_metric})
 
     def require_end(self) -> None:
         """Refuse settings under which a run would never end.

@@ -6,7 +6,7 @@ says why not. The demo's and the base's settings lie as YAML files in ``weights/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from mlx_speech.corpus import check_validation_share
 from mlx_speech.errors import SpeechError
@@ -166,13 +166,7 @@ class VitsTrainConfig:
 
     def loop_settings(self) -> LoopSettings:
         """What the training loop needs of these settings."""
-        names = {field.name for field in fields(LoopSettings)}
-        shared = {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if field.name in names
-        }
-        return LoopSettings(**shared, best_metric=BEST_METRIC)
+        return LoopSettings.among(self, BEST_METRIC)
 
     @property
     def starts_fresh(self) -> bool:

@@ -7,7 +7,7 @@ scratch, lie in ``weights/recogniser.yaml``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from mlx_speech.corpus import check_validation_share
 from mlx_speech.errors import SpeechError
@@ -213,13 +213,7 @@ class WhisperTrainConfig:
 
     def loop_settings(self) -> LoopSettings:
         """What the training loop needs of these settings."""
-        names = {field.name for field in fields(LoopSettings)}
-        shared = {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if field.name in names
-        }
-        return LoopSettings(**shared, best_metric=BEST_METRIC)
+        return LoopSettings.among(self, BEST_METRIC)
 
     def rate_factor(self, step: int) -> float:
         """Share of the learning rate that step ``step`` (from 1) takes."""

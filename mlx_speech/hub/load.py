@@ -181,6 +181,18 @@ def read_json(path: str | Path) -> Any:
         raise SpeechError(f"`{path}` is not JSON: {error}", AGAIN) from error
 
 
+def read_object(path: str | Path) -> dict[str, Any]:
+    """Parse a small JSON file that holds an object.
+
+    Raises:
+        SpeechError: as ``read_json``, or it holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise SpeechError(f"`{path}` does not hold a JSON object")
+    return content
+
+
 def _model_file(folder: Path) -> Path:
     for name in (SINGLE_NAME, INDEX_NAME):
         if (folder / name).is_file():

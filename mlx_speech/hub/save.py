@@ -1,4 +1,4 @@
-"""Writing safetensors files whole or not at all.
+"""Writing safetensors files whole or not at all, and the JSON beside them.
 
 The writer is our own and short: Python reports a full disk with its error number,
 which `files.replacing_file` turns into a sentence, and the bytes of a file depend on
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -60,6 +61,12 @@ def save_safetensors(
         file.write(_header(arrays, order, metadata or {}))
         for name in order:
             file.write(_bytes(arrays[name]))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as indented JSON into a folder of ``files.replacing_folder``."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
 
 
 def flatten_parameters(

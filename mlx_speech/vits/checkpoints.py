@@ -7,7 +7,6 @@ precision if wanted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ import mlx.core as mx
 from mlx_speech.audio import MelSpec
 from mlx_speech.errors import SpeechError
 from mlx_speech.files import replacing_folder
-from mlx_speech.hub.load import SINGLE_NAME, load_safetensors, load_strict, read_json
-from mlx_speech.hub.save import flatten_parameters, save_safetensors
+from mlx_speech.hub.load import SINGLE_NAME, load_safetensors, load_strict, read_object
+from mlx_speech.hub.save import flatten_parameters, save_safetensors, write_json
 from mlx_speech.text.vocabulary import vocabulary_from_dict
 from mlx_speech.vits import hf_layout
 from mlx_speech.vits.config import DiscriminatorConfig, VitsConfig
@@ -65,8 +64,7 @@ def save_voice(
     if discriminators is not None:
         content["discriminator"] = discriminators.config.to_dict()
     with replacing_folder(folder) as temporary:
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (temporary / "config.json").write_text(text, encoding="utf-8")
+        write_json(temporary / "config.json", content)
         save_safetensors(
             temporary / SINGLE_NAME, flatten_parameters(voice.model, dtype)
         )
@@ -110,9 +108,7 @@ def load_voice(
             f"`{path}` holds no config.json, so it is no voice",
             "give the folder of a voice, or the model/ folder of a training run",
         )
-    content = read_json(path / "config.json")
-    if not isinstance(content, dict):
-        raise SpeechError(f"`{path / 'config.json'}` does not hold a JSON object")
+    content = read_object(path / "config.json")
     kind = content.get("model_type")
     if kind == MODEL_TYPE:
         return _load_own(path, content, with_discriminators)

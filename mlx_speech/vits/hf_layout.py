@@ -7,7 +7,6 @@ names, our own vocabularies) is written to ``mlx_speech.json`` beside them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,13 @@ import mlx.core as mx
 from mlx_speech.audio import MelSpec
 from mlx_speech.errors import SpeechError
 from mlx_speech.files import replacing_folder
-from mlx_speech.hub.load import INDEX_NAME, SINGLE_NAME, load_safetensors, read_json
-from mlx_speech.hub.save import cast_floats, flatten_parameters, save_safetensors
+from mlx_speech.hub.load import INDEX_NAME, SINGLE_NAME, load_safetensors, read_object
+from mlx_speech.hub.save import (
+    cast_floats,
+    flatten_parameters,
+    save_safetensors,
+    write_json,
+)
 from mlx_speech.hub.torch_pickle import load_torch_checkpoint
 from mlx_speech.text.characters import CharacterVocabulary
 from mlx_speech.text.symbols import ARPABET_SYMBOLS
@@ -81,7 +85,7 @@ def load_hf(folder: Path) -> Voice:
             have, or weights of another architecture.
     """
     source = folder / "config.json"
-    values = _object(source)
+    values = read_object(source)
     extras = _optional_object(folder / EXTRAS_NAME)
     tokenizer = _optional_object(folder / "tokenizer_config.json")
     with explaining_settings(source):
@@ -152,8 +156,7 @@ def save_hf(folder: Path, voice: Voice, dtype: mx.Dtype | None = None) -> list[s
             ("tokenizer_config.json", tokenizer),
             (EXTRAS_NAME, extras),
         ):
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            (temporary / name).write_text(text, encoding="utf-8")
+            write_json(temporary / name, content)
         save_safetensors(
             temporary / SINGLE_NAME,
             cast_floats(to_hf(arrays, config), dtype),
@@ -249,7 +252,7 @@ def _mel_spec(values: Mapping[str, Any], config: VitsConfig) -> MelSpec:
 
 
 def _vocabulary(folder: Path, tokenizer: Mapping[str, Any]) -> Vocabulary:
-    symbols = _object(folder / "vocab.json")
+    symbols = read_object(folder / "vocab.json")
     normalize = tokenizer.get("normalize", True)
     phonemize = tokenizer.get("phonemize", True)
     return CharacterVocabulary(
@@ -294,12 +297,5 @@ def _tokenizer(
     return symbols, settings | {"pad_token": blanks[0]}, note
 
 
-def _object(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise SpeechError(f"`{path}` does not hold a JSON object")
-    return content
-
-
 def _optional_object(path: Path) -> dict[str, Any]:
-    return _object(path) if path.is_file() else {}
+    return read_object(path) if path.is_file() else {}

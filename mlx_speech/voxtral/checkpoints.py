@@ -7,7 +7,6 @@ Written: Hugging Face's layout, or the same names with MLX's convolutions.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,9 +23,9 @@ from mlx_speech.hub.load import (
     SINGLE_NAME,
     load_safetensors,
     load_strict,
-    read_json,
+    read_object,
 )
-from mlx_speech.hub.save import cast_floats, save_safetensors
+from mlx_speech.hub.save import cast_floats, save_safetensors, write_json
 from mlx_speech.nn.conv import current_device
 from mlx_speech.nn.quantized import quantize, quantized_layers, use_quantized_layers
 from mlx_speech.voxtral.config import VoxtralConfig
@@ -145,10 +144,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     for name in ("config.json", PARAMS_NAME):
         if (folder / name).is_file():
-            content = read_json(folder / name)
-            if not isinstance(content, dict):
-                raise SpeechError(f"`{folder / name}` does not hold a JSON object")
-            return content
+            return read_object(folder / name)
     raise SpeechError(
         f"`{folder}` holds neither config.json nor {PARAMS_NAME}",
         "give the folder of a model",
@@ -235,15 +231,9 @@ def _write_model(
     with replacing_folder(folder) as temporary:
         kind = "mlx" if as_mlx else "pt"
         save_safetensors(temporary / SINGLE_NAME, arrays, {"format": kind})
-        _write_json(temporary / "config.json", config)
+        write_json(temporary / "config.json", config)
         generation = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 11}
-        _write_json(temporary / "generation_config.json", generation)
+        write_json(temporary / "generation_config.json", generation)
         for name in COPIED_NAMES:
             if source is not None and (source / name).is_file():
                 shutil.copyfile(source / name, temporary / name)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object as indented JSON."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")

@@ -8,7 +8,6 @@ it has none, in mlx-community's.
 
 from __future__ import annotations
 
-import json
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -26,9 +25,9 @@ from mlx_speech.hub.load import (
     SINGLE_NAME,
     load_safetensors,
     load_strict,
-    read_json,
+    read_object,
 )
-from mlx_speech.hub.save import cast_floats, save_safetensors
+from mlx_speech.hub.save import cast_floats, save_safetensors, write_json
 from mlx_speech.hub.torch_pickle import load_torch_checkpoint
 from mlx_speech.nn.conv import current_device
 from mlx_speech.nn.projections import fuse, split
@@ -159,9 +158,9 @@ def _read_folder(folder: Path) -> tuple[WhisperConfig, dict[str, mx.array]]:
             f"`{folder}` holds an adapter, not a whole model",
             "merge it into the model that it was trained on",
         )
-    config = WhisperConfig.from_dict(_object(folder / "config.json"))
+    config = WhisperConfig.from_dict(read_object(folder / "config.json"))
     if (folder / GENERATION_NAME).is_file():
-        heads = _object(folder / GENERATION_NAME).get("alignment_heads")
+        heads = read_object(folder / GENERATION_NAME).get("alignment_heads")
         config = config.with_alignment_heads(heads or ())
     return config, _read_weights(folder)
 
@@ -252,11 +251,11 @@ def _write_hf(
     }
     source = _beside(model, "config.json")
     known = source if "d_model" in source else _special_tokens(config)
-    _write_json(folder / "config.json", known | own)
+    write_json(folder / "config.json", known | own)
     heads = [list(pair) for pair in config.alignment_heads]
     generation = _beside(model, GENERATION_NAME) or _special_tokens(config)
     generation |= {**special_tokens, "alignment_heads": heads}
-    _write_json(folder / GENERATION_NAME, generation)
+    write_json(folder / GENERATION_NAME, generation)
     window = config.n_frames * FRAME_SAMPLES
     seconds, rest = divmod(window, SAMPLE_RATE)
     features = {
@@ -270,7 +269,7 @@ def _write_hf(
         "nb_max_frames": config.n_frames,
     }
     known = _beside(model, "preprocessor_config.json")
-    _write_json(folder / "preprocessor_config.json", features | known)
+    write_json(folder / "preprocessor_config.json", features | known)
 
 
 def _write_mlx(
@@ -293,7 +292,7 @@ def _write_mlx(
     content = {"model_type": "whisper", **config.to_openai()}
     if quantization:
         content["quantization"] = quantization
-    _write_json(folder / "config.json", content)
+    write_json(folder / "config.json", content)
 
 
 def _uniform_quantization(model: Whisper) -> dict[str, int]:
@@ -321,16 +320,4 @@ def _beside(model: Whisper, name: str) -> dict[str, Any]:
     """A JSON file of the folder that the model came from; empty when there is none."""
     if model.folder is None or not (model.folder / name).is_file():
         return {}
-    return _object(model.folder / name)
-
-
-def _object(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise SpeechError(f"`{path}` does not hold a JSON object")
-    return content
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")
+    return read_object(model.folder / name)

@@ -172,8 +172,8 @@ def limit_memory(limit_bytes: int) -> None:
 def limit_waiting_buffers() -> None:
     """Let buffers that wait for reuse take a quarter of the budget, for this process.
 
-    MLX's own bound is all the memory that it may take, which on a Mac of 8 GB leaves
-    other programs too little.
+    MLX's own bound is all the memory that it may take, which on a Mac of 8 GB would
+    leave too little to other programs.
     """
     import mlx.core as mx
 

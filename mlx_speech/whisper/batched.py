@@ -2,9 +2,9 @@
 
 The speech of a recording is packed into lanes of mostly one window (`packing.py`). Each
 lane is decoded by OpenAI's rules, as if it were a recording: what a window leaves open
-at its end is heard again. The current windows of several lanes go through encoder and
-decoder together, those that failed again at higher temperatures, and what is found is
-placed in the recording, in order.
+at its end is heard again. The current windows of several lanes are decoded together,
+those that failed again at higher temperatures, and what is found is placed in the
+recording, in order.
 """
 
 from __future__ import annotations
@@ -20,10 +20,7 @@ import numpy as np
 from mlx_speech.audio.stft import Transform, real_fft
 from mlx_speech.whisper.decoding import EncodedWindows, encode_windows
 from mlx_speech.whisper.decoding_options import DecodingResult
-from mlx_speech.whisper.fallback import (
-    decode_with_fallback,
-    first_language,
-)
+from mlx_speech.whisper.fallback import decode_with_fallback, first_language
 from mlx_speech.whisper.hallucinations import WindowPlace
 from mlx_speech.whisper.lanes import Lane, fixed_lanes
 from mlx_speech.whisper.languages import language_code

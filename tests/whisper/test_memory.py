@@ -65,6 +65,8 @@ def narrow() -> Whisper:
     [
         ("turbo", True, 8, 8),
         ("distil-large-v3", True, 8, 8),
+        ("small", True, 8, 8),
+        ("medium", True, 8, 5),
         ("large-v3", True, 8, 1),
         ("large-v3", True, 16, 7),
         ("large-v3", True, 24, 8),

@@ -64,7 +64,14 @@ class Told:
     def add_words(self, *, segments: list[dict[str, Any]], **given: Any) -> None:
         rows = [(s["start"], s["end"], s["tokens"]) for s in segments]
         timed = recipe.timed(self.case, len(self.calls) - 1, rows)
-        self.words.append([given["num_frames"], given["last_speech_timestamp"]])
+        tokenizer = given["tokenizer"]
+        self.words.append(
+            [
+                *(given["num_frames"], given["last_speech_timestamp"]),
+                *(tokenizer.language, tokenizer.task),
+                *(given["prepend_punctuations"], given["append_punctuations"]),
+            ]
+        )
         for segment, (start, end, words) in zip(segments, timed, strict=True):
             segment["start"], segment["end"] = start, end
             segment["words"] = [

@@ -58,6 +58,8 @@ def options(case: int) -> dict[str, Any]:
         "clip_timestamps": clips,
         "word_timestamps": draw.random() < 0.6,
         "hallucination_silence_threshold": draw.choice([None, 0.3, 1.0, 2.0, 4.0]),
+        "prepend_punctuations": draw.choice(["(", "-“"]),
+        "append_punctuations": draw.choice([".?", "!"]),
         "language": draw.choice(["en", "de"]),
         "task": draw.choice(["transcribe", "translate"]),
         "beam_size": draw.choice([None, 3]),

@@ -42,7 +42,7 @@ class Told:
         self.case = case
         self.calls: list[list[Any]] = []
         self.first: dict[str, Any] = {}
-        self.words: list[list[float]] = []
+        self.words: list[list[Any]] = []
         self.encoded: list[tuple[int, int]] = []
 
     def decode(
@@ -71,7 +71,9 @@ class Told:
     ) -> list[Segment]:
         rows = [(s.start, s.end, list(s.tokens)) for s in segments]
         timed = self.recipe.timed(self.case, len(self.calls) - 1, rows)
-        self.words.append([given[-1], named["last_speech_timestamp"]])
+        asked = ("last_speech_timestamp", "language", "task")
+        marks = ("prepend_punctuations", "append_punctuations")
+        self.words.append([given[-1], *(named[name] for name in (*asked, *marks))])
         return [
             replaced(segment, start, end, [Word(*word) for word in words])
             for segment, (start, end, words) in zip(segments, timed, strict=True)

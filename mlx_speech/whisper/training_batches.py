@@ -26,8 +26,8 @@ POSITION_SAMPLES = 320
 # Cropped windows are multiples of so many samples, for few shapes.
 _CROP_SAMPLES = 8 * POSITION_SAMPLES
 _LATEST_FIRST_TIME = 50
-# Recordings whose text prompts a window: enough to fill the room for it at times.
-_MOST_PROMPTING = 10
+# Recordings whose text prompts a window: often enough to fill the room for it.
+_MOST_PROMPTING = 16
 # Softest level in dB, and the widest masks.
 _LEVELS = (-20.0, 0.0)
 _MEL_MASK = 15

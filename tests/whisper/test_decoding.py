@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mlx_speech.errors import SpeechError
+from mlx_speech.whisper import decoding
 from mlx_speech.whisper.config import WhisperConfig
 from mlx_speech.whisper.decoding import (
     DecodingOptions,
@@ -24,6 +25,7 @@ from mlx_speech.whisper.decoding import (
     rank,
     tokenizer_of,
 )
+from mlx_speech.whisper.logit_rules import LogitRules
 from mlx_speech.whisper.model import Whisper
 from mlx_speech.whisper.prompts import initial_tokens, suppressed_tokens
 from mlx_speech.whisper.token_decoder import Candidate
@@ -229,6 +231,24 @@ def test_prompts_and_prefixes_are_cut_to_their_share() -> None:
     ids = list(range(1000))
     assert initial(prompt=ids) == (special.sot_prev, *ids[-223:], *start)
     assert initial(prefix=ids, sample_len=200) == (*start, *ids[-24:])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "index"), [(1.0, 50), (0.58, 29), (0.14, 7), (0.033, 2), (0.0, None)]
+)
+def test_the_latest_first_time_is_rounded(
+    seconds: float, index: int | None, small: Whisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 0.58 / 0.02 is a little less than 29.
+    given: list[Any] = []
+
+    def noted(*arguments: Any) -> LogitRules:
+        given.append(arguments[-1])
+        return LogitRules(*arguments)
+
+    monkeypatch.setattr(decoding, "LogitRules", noted)
+    run(small, windows(1), max_initial_timestamp=seconds, sample_len=1)
+    assert given == [index]
 
 
 def test_suppressed_tokens() -> None:

@@ -50,12 +50,14 @@ class Language:
         self._sampled = [(window, []) for window in windows for _ in range(group)]
         self.windows, self.group, self.limit = len(windows), group, limit
         self.rows = len(self._sampled)
+        self.steps = 0
         self.first_logits = self._now()
 
     def _now(self) -> mx.array:
         return mx.array(np.stack([self._logits(w, past) for w, past in self._sampled]))
 
     def step(self, tokens: mx.array) -> mx.array:
+        self.steps += 1
         return self.read(tokens[:, None])[:, 0]
 
     def read(self, tokens: mx.array) -> mx.array:
@@ -132,6 +134,23 @@ def test_beams_find_the_same_candidates(
         decoder = language(search_recipe, number, chosen["beams"])
         found = search_beams(decoder, rules(number), chosen["patience"])
         assert_same(found, golden["beams"], chosen["penalty"], number)
+
+
+def test_beams_that_have_all_ended_take_one_step_more_at_most(
+    rules: Callable[[int], LogitRules], search_recipe: ModuleType
+) -> None:
+    def soon_over(window: int, past: list[int]) -> np.ndarray:
+        found = np.zeros(search_recipe.SIZE, np.float32)
+        found[[70, 71]] = 5.0
+        found[search_recipe.EOT] = 9.0
+        return found
+
+    untimed = next(n for n, c, _ in cases(search_recipe) if not c["timestamps"])
+    decoder: Any = Language(soon_over, range(2), 2, 20)
+    found = search_beams(decoder, rules(untimed), 1.0)
+    assert [len(each) for each in found] == [2, 2]
+    # Both beams end at the second token; a third was begun before that was known.
+    assert decoder.steps == 2
 
 
 def test_the_likeliest_tokens_are_the_same(

@@ -56,7 +56,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     name="mlx-speech",
-    help="Speech on Apple silicon with MLX: fine-tune a voice, and let it speak.",
+    help="Speech on Apple silicon with MLX: transcribe, train a voice, let it speak.",
     epilog=EXIT_CODES,
     cls=Commands,
     no_args_is_help=True,
@@ -116,7 +116,7 @@ app.command("convert", epilog=convert.EXAMPLES)(convert.convert)
 app.add_typer(
     bench.app,
     name="bench",
-    help="Measure this machine or a voice.",
+    help="Measure this machine, a model or a voice.",
     epilog=bench.EXAMPLES,
 )
 app.command("verify-kernels", epilog=verify_kernels.EXAMPLES)(

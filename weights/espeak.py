@@ -1,4 +1,4 @@
-"""What the two corpus scripts share: speak a sentence with the espeak-ng program.
+"""What the corpus scripts share: speak a sentence with the espeak-ng program.
 
 espeak-ng (GPL-3) is run as a program on the machine of whoever makes the corpus; no
 part of it ships or is needed to train or to speak.
@@ -27,7 +27,7 @@ MARGIN_SECONDS = 0.05
 
 
 def read_sentences(name: str) -> list[str]:
-    """The lines of ``sentences/<name>.txt``: "base", "demo" or "held_out"."""
+    """The lines of ``sentences/<name>.txt``."""
     path = HERE / "sentences" / f"{name}.txt"
     return path.read_text(encoding="utf-8").splitlines()
 

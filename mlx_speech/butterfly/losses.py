@@ -115,6 +115,8 @@ def welch_difference(
     Args:
         spectrum, target: complex64 [segments, frames, bins]; the frames of a segment
             overlap by half.
+        sample_rate: hertz.
+        n_fft: samples of a frame, even.
     """
     own, exact = (
         mean_density(squared_magnitude(each), sample_rate, n_fft)

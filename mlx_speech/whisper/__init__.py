@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from mlx_speech.whisper.checkpoints import load_whisper as load_model
+from mlx_speech.whisper.decoding import decode, detect_language
+from mlx_speech.whisper.decoding_options import DecodingOptions
 
 # The module of this name is hidden by its function, which is what the name promises.
 from mlx_speech.whisper.transcribe import transcribe
+from mlx_speech.whisper.transcription_options import TranscriptionOptions
 
-__all__ = ["load_model", "transcribe"]
+__all__ = [
+    "DecodingOptions",
+    "TranscriptionOptions",
+    "decode",
+    "detect_language",
+    "load_model",
+    "transcribe",
+]

@@ -27,7 +27,7 @@ class TranscriptionOptions:
         no_speech_threshold: a window whose silence is more probable, and whose tokens
             are not likelier than ``logprob_threshold``, is skipped; None: never.
         condition_on_previous_text: prompt each window with what came before.
-        initial_prompt: text that prompts the first window.
+        initial_prompt: text or ids that prompt the first window.
         carry_initial_prompt: prompt every window with it.
         hotwords: words that are likely to come; they precede the prompt of every
             window, unless there is a prefix.
@@ -61,7 +61,7 @@ class TranscriptionOptions:
     logprob_threshold: float | None = -1.0
     no_speech_threshold: float | None = 0.6
     condition_on_previous_text: bool = True
-    initial_prompt: str | None = None
+    initial_prompt: str | Sequence[int] | None = None
     carry_initial_prompt: bool = False
     hotwords: str | None = None
     multilingual: bool = False

@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlx_speech import whisper
 from mlx_speech.errors import SpeechError
 from mlx_speech.whisper import decoding
 from mlx_speech.whisper.config import WhisperConfig
@@ -26,6 +27,7 @@ from mlx_speech.whisper.decoding import (
     tokenizer_of,
 )
 from mlx_speech.whisper.logit_rules import LogitRules
+from mlx_speech.whisper.mel_windows import MelWindows
 from mlx_speech.whisper.model import Whisper
 from mlx_speech.whisper.prompts import initial_tokens, suppressed_tokens
 from mlx_speech.whisper.token_decoder import Candidate
@@ -81,6 +83,15 @@ def test_the_encoder_runs_once_for_all_temperatures(
     detect_language(small, encoded, Tokenizer(SMALL))
     # By itself each, which takes the least memory.
     assert calls == [1, 1, 1]
+
+
+def test_the_package_offers_the_steps_of_a_window(small: Whisper) -> None:
+    mel = MelWindows(np.zeros(800, np.float32), small.config).window(0, 20)
+    (probabilities,) = whisper.detect_language(small, mel, Tokenizer(SMALL))
+    language = max(probabilities, key=probabilities.__getitem__)
+    options = whisper.DecodingOptions(sample_len=2)
+    (result,) = whisper.decode(small, mel, options, tokenizer=Tokenizer(SMALL))
+    assert (result.language, result.language_probs) == (language, probabilities)
 
 
 def test_features_and_spectrograms_give_the_same(small: Whisper) -> None:

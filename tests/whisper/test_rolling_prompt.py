@@ -48,6 +48,13 @@ def test_what_was_said_follows_the_initial_prompt() -> None:
     assert prompt.said == [5, 6, 7, 8]
 
 
+def test_an_initial_prompt_may_be_ids() -> None:
+    prompt = begin(initial_prompt=[3, 4], carry_initial_prompt=True)
+    assert prompt.next() == [3, 4]
+    prompt.add(said(5), 0.8)
+    assert prompt.next() == [3, 4]
+
+
 def test_hotwords_come_first_and_stay() -> None:
     prompt = begin(hotwords=" Lausanne ", initial_prompt="Hello.")
     hot, hello = TOKENIZER.encode(" Lausanne"), TOKENIZER.encode(" Hello.")

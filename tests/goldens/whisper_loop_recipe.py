@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-CASES = range(300)
+CASES = range(400)
 FRAMES, POSITIONS, CONTEXT = 3000, 1500, 448
 VOCABULARY, FIRST_TIME = 51865, 50364
 # A decoder sees no more of a prompt than its last tokens.
@@ -118,7 +118,7 @@ def _text(draw: random.Random) -> list[int]:
     # A space alone is no text; the others are words and marks.
     if draw.random() < 0.15:
         return [220]
-    count = draw.choice([1, 2, 3, 5, 8, 40])
+    count = draw.choice([1, 2, 3, 5, 9, 40])
     return [draw.randrange(1, 20000) for _ in range(count)]
 
 
@@ -130,16 +130,23 @@ def timed(
     sure = draw.random() < 0.6
     found = []
     for start, end, tokens in segments:
-        words = []
-        moment = max(0.0, round(start + draw.choice([0.0, 0.0, 0.1, -0.2, 2.5]), 2))
+        words: list[tuple[str, float, float, float]] = []
+        # No more than the first words count, so others may be strange.
+        late = draw.random() < 0.2
+        moment = max(0.0, round(start + draw.choice([0.0, 0.1, -0.2, 1.0, 2.5]), 2))
         spoken = [token for token in tokens if token < FIRST_TIME]
-        for _ in spoken:
+        for index, _ in enumerate(spoken):
             length = draw.choice([0.0, 0.02, 0.13, 0.2, 0.3, 0.45, 0.6, 2.6])
             chance = draw.choice([0.1, 0.15, 0.4, 0.9]) if sure else 0.05
+            word = draw.choice(WORDS)
+            if late:
+                length = 0.3 if index < 8 else 0.0
+                chance = 0.9 if 0 < index < 8 else 0.1
+                word = "ten"
             after = round(moment + length, 2)
-            words.append((draw.choice(WORDS), moment, after, chance))
+            words.append((word, moment, after, chance))
             moment = after
-        if words and draw.random() < 0.8:
+        if words and draw.random() < 0.5:
             start, end = words[0][1], words[-1][2]
         found.append((start, end, words))
     return found

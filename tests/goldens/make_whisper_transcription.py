@@ -1,5 +1,7 @@
 """Write ``whisper_transcription.json``: what openai-whisper makes of recordings.
 
+``whisper_long.json.xz`` has longer recordings, and windows of several segments.
+
 python tests/goldens/make_whisper_transcription.py   # needs openai-whisper 20250625
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import lzma
 import sys
 from pathlib import Path
 from typing import Any
@@ -87,6 +90,20 @@ def main() -> None:
                 golden["cases"][f"{name}/{case}"] = run(model, name, options)
     target = HERE / "whisper_transcription.json"
     target.write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+    make_long()
+
+
+def make_long() -> None:
+    """Store the cases of longer recordings."""
+    cases = {}
+    for name in recipe.LONG:
+        set_window(recipe.dims(name)["n_audio_ctx"])
+        model = decoding.load(name)
+        for case, (options, models) in recipe.LONG_TRANSCRIPTIONS.items():
+            if name in models:
+                cases[f"{name}/{case}"] = run(model, name, options)
+    packed = lzma.compress(json.dumps({"fields": FIELDS, "cases": cases}).encode())
+    (HERE / "whisper_long.json.xz").write_bytes(packed)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,22 @@ TRANSCRIBERS = {
     name: {**model, "positions": 1500 if name == "whole" else 100}
     for name, model in TRANSCRIBERS.items()
 }
-ALL = MODELS | TRANSCRIBERS
+# These write several segments in a window, and are surer of their words.
+LONG: dict[str, dict[str, Any]] = {
+    "long": {"vocab": 51865, "d": 48, "layers": 1, "ctx": 64, "seed": 22, "time": 1.5},
+    "long english": {
+        **{"vocab": 51864, "d": 48, "layers": 1, "ctx": 64, "seed": 21, "time": 1.6},
+    },
+    "long v3": {
+        **{"vocab": 51866, "d": 32, "layers": 2, "ctx": 64, "seed": 23, "time": 1.5},
+        "mels": 128,
+    },
+}
+LONG = {
+    name: {**model, "positions": 100, "end": 2.0, "sharp": 3.0, "seconds": 24.37}
+    for name, model in LONG.items()
+}
+ALL = MODELS | TRANSCRIBERS | LONG
 POSITIONS = 30
 WINDOWS = 2
 FIRST_TIME = {51864: 50363, 51865: 50364, 51866: 50365}
@@ -133,6 +148,16 @@ TRANSCRIPTIONS: dict[str, dict[str, Any]] = {
     "open clip": {"temperature": 0.0, "clip_timestamps": [3.0]},
 }
 
+# Of a dozen windows and more: options, and the models that have them.
+LONG_TRANSCRIPTIONS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "plain": ({"language": "en", "temperature": 0.0}, ("long", "long english")),
+    "detected": ({"temperature": 0.0, "initial_prompt": PROMPT}, ("long v3",)),
+    "words": (
+        {"language": "en", "temperature": 0.0, "word_timestamps": True},
+        ("long", "long english"),
+    ),
+}
+
 
 def transcriptions() -> list[tuple[str, str]]:
     """Model and options: all for the first, a share of them for the others."""
@@ -152,8 +177,8 @@ def transcriptions() -> list[tuple[str, str]]:
 
 def recording(name: str) -> np.ndarray:
     """Tones that come and go in noise, float32 at 16 kHz; longer than any window."""
-    length = 40.3 if name == "whole" else 5.123
-    generator = np.random.default_rng(TRANSCRIBERS[name]["seed"])
+    length = ALL[name].get("seconds", 40.3 if name == "whole" else 5.123)
+    generator = np.random.default_rng(ALL[name]["seed"])
     time = np.arange(int(length * 16000)) / 16000
     sound = 0.01 * generator.standard_normal(len(time))
     for start in np.arange(0, length, length / 9):
@@ -208,6 +233,8 @@ def state(name: str) -> dict[str, np.ndarray]:
     }
     arrays |= _layer(name, "encoder.blocks.0", d, ("attn",))
     arrays |= _norm("encoder.ln_post", d) | _norm("decoder.ln", d)
+    # Longer vectors make larger logits, and surer words.
+    arrays["decoder.ln.weight"] *= np.float32(model.get("sharp", 1.0))
     for index in range(model["layers"]):
         arrays |= _layer(name, f"decoder.blocks.{index}", d, ("attn", "cross_attn"))
     return arrays

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import lzma
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,10 @@ GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
 GOLDEN: dict[str, Any] = json.loads(
     (GOLDENS / "whisper_transcription.json").read_text()
 )
+LONG: dict[str, Any] = json.loads(
+    lzma.decompress((GOLDENS / "whisper_long.json.xz").read_bytes())
+)
+CASES: dict[str, Any] = GOLDEN["cases"] | LONG["cases"]
 
 
 def load_recipe() -> ModuleType:
@@ -40,6 +45,13 @@ def load_recipe() -> ModuleType:
 
 
 RECIPE = load_recipe()
+
+
+def options_of(key: str) -> TranscriptionOptions:
+    name = key.split("/")[1]
+    if key in LONG["cases"]:
+        return TranscriptionOptions(**RECIPE.LONG_TRANSCRIPTIONS[name][0])
+    return TranscriptionOptions(**RECIPE.TRANSCRIPTIONS[name])
 
 
 @cache
@@ -59,8 +71,8 @@ def replay(steps: list[list[int]]) -> Callable[[mx.array], mx.array]:
 
 
 def run(key: str, monkeypatch: pytest.MonkeyPatch) -> Transcription:
-    model_name, options_name = key.split("/")
-    drawn = iter(GOLDEN["cases"][key].get("drawn", []))
+    model_name = key.split("/")[0]
+    drawn = iter(CASES[key].get("drawn", []))
     decode = module.decode
 
     def replayed(model: Any, audio: Any, options: Any, **keywords: Any) -> Any:
@@ -72,18 +84,18 @@ def run(key: str, monkeypatch: pytest.MonkeyPatch) -> Transcription:
     found = transcribe(
         model_of(model_name),
         RECIPE.recording(model_name),
-        TranscriptionOptions(**RECIPE.TRANSCRIPTIONS[options_name]),
+        options_of(key),
         exact=True,
     )
     assert next(drawn, None) is None, "fewer windows were drawn"
     return found
 
 
-@pytest.mark.parametrize("key", list(GOLDEN["cases"]))
+@pytest.mark.parametrize("key", list(CASES))
 def test_a_recording_gives_the_same_segments(
     key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    golden = GOLDEN["cases"][key]
+    golden = CASES[key]
     sums: list[float] = []
     make = MelWindows.window
 
@@ -124,3 +136,17 @@ def test_a_recording_gives_the_same_segments(
             *exact, probability = word.values()
             assert exact == row[:3]
             assert probability == pytest.approx(row[3], rel=1e-3, abs=1e-7)
+
+
+def test_long_recordings_have_windows_of_several_segments() -> None:
+    for key, case in LONG["cases"].items():
+        seeks = [row[0] for row in case["segments"]]
+        assert len(set(seeks)) > 12, key
+        assert len(seeks) > len(set(seeks)), key
+    likely = [
+        word[3] > 0.15
+        for case in LONG["cases"].values()
+        for words in case.get("words", [])
+        for word in words
+    ]
+    assert 0.1 < sum(likely) / len(likely) < 0.9

@@ -42,6 +42,13 @@ def talk() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def as_clock(seconds: float) -> str:
+    """A time in whole seconds, 1:02:03 or 4:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def print_error(message: str, hint: str = "") -> None:
     """One ``error:`` line and, when there is a hint, one ``hint:`` line.
 

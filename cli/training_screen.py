@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlx_speech.cli.console import Bar, counting, print_note
+from mlx_speech.cli.console import Bar, as_clock, counting, print_note
 from mlx_speech.training.task import (
     Observer,
     StepReport,
@@ -69,7 +69,7 @@ class TrainingScreen(Observer):
         ]
         details = "  ".join(losses + norms)
         text = (
-            f"{_clock(report.seconds_left)} left  "
+            f"{as_clock(report.seconds_left)} left  "
             f"{report.steps_per_second:.2f} steps/s  "
             f"{report.peak_memory_bytes / 2**30:.1f} GiB"
         )
@@ -108,9 +108,3 @@ class TrainingScreen(Observer):
             self.bar.print(text)
         else:
             print_note(text)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

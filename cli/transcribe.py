@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlx_speech.cli.console import print_data, print_error
+from mlx_speech.cli.console import as_clock, print_data, print_error
 from mlx_speech.cli.grouped_options import grouped
 from mlx_speech.cli.listening_flags import DecodingFlags, ModelFlags
 from mlx_speech.cli.outcome import is_in_vain, plain_failure, some_failed, stopped
@@ -198,7 +198,7 @@ class _Run:
             speed = self.heard_seconds / max(self.taken_seconds, 1e-6)
             self.screen.note(
                 f"{self.done} of {self.total} recordings done: "
-                f"{_duration(self.heard_seconds)} in {_duration(self.taken_seconds)}, "
+                f"{as_clock(self.heard_seconds)} in {as_clock(self.taken_seconds)}, "
                 f"{speed:.1f}x real time"
             )
         if not self.failures:
@@ -252,9 +252,3 @@ class _Run:
                     print_data(str(path))
         if self.output.as_json:
             print_data(json_line(recording, result))
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

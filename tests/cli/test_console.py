@@ -7,11 +7,19 @@ import re
 
 import pytest
 
-from mlx_speech.cli.console import Bar
+from mlx_speech.cli.console import Bar, as_clock
 from mlx_speech.cli.training_screen import TrainingScreen
 from mlx_speech.training.task import StepReport
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0:00"), (59.6, "1:00"), (245, "4:05"), (3600, "1:00:00"), (3723, "1:02:03")],
+)
+def test_a_time_is_shown_as_on_a_clock(seconds: float, shown: str) -> None:
+    assert as_clock(seconds) == shown
 
 
 class Terminal(io.StringIO):

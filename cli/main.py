@@ -130,15 +130,22 @@ def main() -> None:
     open_missing_streams()
     try:
         app(prog_name="mlx-speech")
-    except SpeechError as error:
+    except (SpeechError, OSError, MemoryError) as error:
         if os.environ.get("MLX_SPEECH_DEBUG"):
             raise
-        _fail(error)
-    except OSError as error:
-        if os.environ.get("MLX_SPEECH_DEBUG"):
-            raise
+        _fail(_in_words(error))
+
+
+def _in_words(error: SpeechError | OSError | MemoryError) -> SpeechError:
+    if isinstance(error, SpeechError):
+        return error
+    if isinstance(error, OSError):
         place = "" if error.filename is None else f"`{error.filename}`: "
-        _fail(SpeechError(f"{place}{error.strerror or error}"))
+        return SpeechError(f"{place}{error.strerror or error}")
+    # numpy says how much was wanted, others nothing.
+    size = str(error).partition(" for an array")[0]
+    rest = f": {size}" if size else ""
+    return SpeechError(f"the memory of this machine is not enough{rest}")
 
 
 def _fail(error: SpeechError) -> NoReturn:

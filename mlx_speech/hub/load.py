@@ -22,6 +22,8 @@ from mlx_speech.errors import SpeechError
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
 # No real model has a header near this; a corrupt length usually is beyond it.
+# How the file begins that `git clone` leaves in the place of a large one without LFS.
+LFS_POINTER = b"version "
 MAX_HEADER_BYTES = 100_000_000
 AGAIN = "download or copy it again"
 
@@ -237,6 +239,11 @@ def _read_json_header(path: Path) -> tuple[dict[str, Any], int, int]:
             length = int.from_bytes(file.read(8), "little")
             if size < 8:
                 raise SpeechError(f"`{path}` is truncated: {size} bytes", AGAIN)
+            if length.to_bytes(8, "little") == LFS_POINTER:
+                raise SpeechError(
+                    f"`{path}` is no weights but Git LFS's note where they are",
+                    "run `git lfs install` and `git lfs pull` in its repository",
+                )
             if length > MAX_HEADER_BYTES:
                 raise _corrupt(path, "it does not start with a safetensors header")
             if 8 + length > size:

@@ -163,7 +163,9 @@ class WhisperConfig:
             SpeechError: a size is missing or makes no sense, or a setting asks for a
                 network that this package does not have.
         """
-        hugging_face = "d_model" in values
+        # One size may be missing: whose names are the most?
+        theirs = sum(name in values for name in set(HF_NAMES.values()))
+        hugging_face = theirs > sum(name in values for name in HF_NAMES)
         wrong = [
             f"{key} is {values[key]!r} instead of {needed!r}"
             for key, needed in HF_FIXED.items()

@@ -178,13 +178,15 @@ def _usable(
     seconds = layout.window / layout.sample_rate
     if not kept:
         raise SpeechError(
-            f"no recording for {name} fits into a window of {seconds:g} s",
+            f"no recording for {name} fits into a window of {seconds:g} s and "
+            f"{layout.most_tokens} tokens",
             "cut them into shorter ones; `mlx-speech prepare` does that",
         )
     if left_out:
         on_note(
-            f"{len(left_out)} recording(s) for {name} without text, or too long for a "
-            f"window of {seconds:g} s, are left out: {listed(left_out)}"
+            f"{len(left_out)} recording(s) for {name} are left out, without text or "
+            f"longer than {seconds:g} s or {layout.most_tokens} tokens: "
+            f"{listed(left_out)}"
         )
     if too_fast:
         on_note(

@@ -184,6 +184,29 @@ def test_ctrl_c_exits_with_130(command: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert err.strip() == "error: stopped"
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (OSError(2, "No such file", "a/b"), "`a/b`: No such file"),
+        (MemoryError("Unable to allocate 9 GiB for an array with shape"), "9 GiB"),
+        (MemoryError(), "the memory of this machine is not enough"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    command: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, said: str
+) -> None:
+    monkeypatch.setattr(doctor, "CHECKS", (fail_with(error),))
+    code, out, err = command("doctor")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert said in err
+    monkeypatch.setenv("MLX_SPEECH_DEBUG", "1")
+    with pytest.raises(type(error)):
+        command("doctor")
+
+
 def test_a_signal_exits_with_130(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"

@@ -157,6 +157,14 @@ def test_a_file_that_is_something_else(tmp_path: Path) -> None:
     assert read_header(path) == {"x": entry}
 
 
+def test_what_git_leaves_without_lfs_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid {'0' * 64}\n")
+    with pytest.raises(SpeechError, match="Git LFS's note") as told:
+        load_safetensors(path)
+    assert "git lfs pull" in told.value.hint
+
+
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(SpeechError, match=r"no file `.*absent.safetensors`"):
         load_safetensors(tmp_path / "absent.safetensors")

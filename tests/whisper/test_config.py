@@ -113,6 +113,13 @@ def test_missing_sizes_are_named() -> None:
         WhisperConfig.from_dict({"d_model": 8})
 
 
+def test_one_missing_size_is_named_alone(recipe: ModuleType) -> None:
+    values = recipe.hf_config("english")
+    del values["d_model"]
+    with pytest.raises(SpeechError, match=r"used: d_model is missing \("):
+        WhisperConfig.from_dict(values)
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [("activation_function", "relu"), ("tie_word_embeddings", False)],

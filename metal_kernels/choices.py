@@ -1,8 +1,8 @@
 """What was found out about kernels, and what a run decided: two small JSON files.
 
-The user's cache holds, for each device and version of MLX, whether a kernel agreed with
-the MLX operations there and how long both took. A training's file holds its choices, so
-that it computes the same way after it was resumed.
+The user's cache holds, for each device, version of MLX and of macOS, whether a kernel
+agreed with the MLX operations there and how long both took. A training's file holds its
+choices, so that it computes the same way after it was resumed.
 """
 
 from __future__ import annotations
@@ -64,8 +64,12 @@ class Timing:
 
 
 def device_identity() -> str:
-    """The device and the version of MLX, as both files name them."""
-    return f"{device_name()}, mlx {version('mlx')}"
+    """The device and the versions of MLX and macOS, as both files name them.
+
+    Apple's compiler of kernels comes with macOS: another one has to prove itself again.
+    """
+    system = f", macOS {platform.mac_ver()[0]}" if platform.mac_ver()[0] else ""
+    return f"{device_name()}, mlx {version('mlx')}{system}"
 
 
 def cache_folder() -> Path:
@@ -79,7 +83,7 @@ def cache_folder() -> Path:
 
 
 class Findings:
-    """Self-checks and timings of one device and version of MLX, kept in a file.
+    """Self-checks and timings of one ``device_identity``, kept in a file.
 
     A file that cannot be read counts as empty, one that cannot be written is said in
     one line: then everything is found out again by the next process.
@@ -105,7 +109,10 @@ class Findings:
         found = self._mine["timings"].get(key.name)
         if not isinstance(found, list) or len(found) != 2:
             return None
-        return Timing(*map(float, found))
+        kernel, operations = found
+        if not isinstance(kernel, float) or not isinstance(operations, float):
+            return None
+        return Timing(kernel, operations)
 
     def record_check(self, key: KernelKey, problem: str) -> None:
         """Keep the outcome of a self-check ("" if the kernel passed)."""
@@ -118,12 +125,12 @@ class Findings:
         self._write()
 
     def _read(self) -> dict[str, Any]:
-        return _read_json(self.path).get("devices", {})
+        return _object(_read_json(self.path).get("devices"))
 
     def _merge(self, devices: Mapping[str, Any]) -> None:
-        theirs = devices.get(self.device, {})
+        theirs = _object(devices.get(self.device))
         for part, mine in self._mine.items():
-            self._mine[part] = {**theirs.get(part, {}), **mine}
+            self._mine[part] = {**_object(theirs.get(part)), **mine}
 
     def _write(self) -> None:
         # Another process may have written meanwhile: its findings are kept.
@@ -200,6 +207,11 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}
     usable = isinstance(content, dict) and content.get("format") == _FORMAT
     return content if usable else {}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """The value where it is what a file of ours holds there, else an empty object."""
+    return value if isinstance(value, dict) else {}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

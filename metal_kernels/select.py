@@ -1,13 +1,14 @@
 """Kernel or MLX operations: the one rule by which every wrapper decides.
 
 A kernel is used on Metal only; only after its self-check on that device has agreed with
-the MLX operations; and only for sizes at which a short timing shows it ahead. Outcomes
-are kept for each device, version of MLX and text of a kernel (``choices.py``), so that
-each is found out once. Whatever fails, the MLX operations compute, and one line of the
-log says why.
+the MLX operations; and only for sizes at which a short timing shows it ahead. Outcomes,
+good and bad, are kept for each device, version of macOS and MLX, variant and text of a
+kernel (``choices.py``), so that each is found out once. Where a self-check or a timing
+fails, the MLX operations compute, and one line of the log says why.
 
 ``MLX_SPEECH_KERNELS``: ``auto`` (the default) is this rule; ``on`` leaves out the
-timing, never the self-check; ``off`` uses no kernel.
+timing, never the self-check (one that is kept is not run again); ``off`` uses no
+kernel.
 
 A wrapper asks::
 
@@ -100,9 +101,11 @@ def use_kernel(
         key: kernel, variant and sizes.
         self_check: compares the kernel with the MLX operations on a small case and says
             what differs, "" if nothing does (``difference`` makes such an answer).
-            Called at most once for each device, version of MLX, variant and text.
+            Called at most once for each device, version of macOS and MLX, variant and
+            text.
         timing: times both ways on the sizes of the key (``time_both``). Called at most
-            once for each of these, and not in mode ``on``.
+            once for each of these and the sizes, and not in mode ``on``. One that
+            raises is not kept: the next process tries again.
 
     Returns:
         True: use the kernel.

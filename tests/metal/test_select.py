@@ -191,6 +191,44 @@ def test_a_fault_of_ours_is_not_swallowed() -> None:
         Probe(ZeroDivisionError()).ask()
 
 
+def test_another_macos_brings_another_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probe = Probe()
+    with pretend_metal("one"):
+        for release, asked in (("15.1", (1, 1)), ("15.2", (2, 2)), ("15.1", (2, 2))):
+            system = release, ("", "", ""), "arm64"
+            monkeypatch.setattr("platform.mac_ver", lambda system=system: system)
+            select.forget()  # as another process
+            assert probe.ask()
+            assert probe.asked == asked
+
+
+@pytest.mark.usefixtures("metal")
+def test_on_takes_a_kept_self_check_and_runs_none_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = KernelKey("wrong", "float32", (1,), "d1")
+    assert Probe(timing=SLOW).ask() is False
+    assert Probe("it is wrong").ask(wrong) is False
+    monkeypatch.setenv("MLX_SPEECH_KERNELS", "on")
+    select.forget()
+    probe = Probe()
+    assert probe.ask()  # though it was found slower
+    assert not probe.ask(wrong)
+    assert probe.asked == (0, 0)
+
+
+@pytest.mark.usefixtures("metal")
+def test_a_timing_that_did_not_run_is_tried_by_the_next_process() -> None:
+    assert not Probe(timing=RuntimeError("no memory")).ask()
+    assert not Probe().ask()  # this process has decided
+    select.forget()
+    probe = Probe()
+    assert probe.ask()
+    assert probe.asked == (0, 1)
+
+
 def test_devices_do_not_share_findings() -> None:
     probe = Probe()
     for name, asked in (("one", (1, 1)), ("two", (2, 2)), ("one", (2, 2))):
@@ -215,9 +253,18 @@ def test_two_processes_keep_each_others_findings(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("metal")
-@pytest.mark.parametrize("content", ["", "[]", "{]", '{"format": 0, "devices": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "{]", '{"format": 0, "devices": 3}'),
+        *('{"format": 1, "devices": 3}', '{"format": 1, "devices": {"HERE": []}}'),
+        '{"format": 1, "devices": {"HERE": {"checks": 1, "timings": {"KEY": [1]}}}}',
+        '{"format": 1, "devices": {"HERE": {"timings": {"KEY": ["a", null]}}}}',
+    ],
+)
 def test_a_damaged_cache_counts_as_empty(content: str) -> None:
     cache_folder().mkdir()
+    content = content.replace("HERE", device_identity()).replace("KEY", KEY.name)
     (cache_folder() / "kernels.json").write_text(content)
     probe = Probe()
     assert probe.ask()

@@ -270,6 +270,13 @@ def test_gradients_reach_every_parameter_and_are_right(
     assert all(mx.abs(array).max() > 0 for array in flat.values())
 
 
+def test_norms_add_what_those_of_both_references_add(small: Whisper) -> None:
+    """It shows in signals that are weaker than those of the goldens."""
+    norms = [m for _, m in small.named_modules() if isinstance(m, nn.LayerNorm)]
+    assert len(norms) == 3 * 2 + 1 + 3 + 1
+    assert {norm.eps for norm in norms} == {1e-5}
+
+
 def test_positions_of_the_encoder_are_not_trained(small: Whisper) -> None:
     trained = dict(tree_flatten(small.trainable_parameters()))
     every = dict(tree_flatten(small.parameters()))

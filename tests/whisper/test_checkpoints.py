@@ -18,6 +18,7 @@ from mlx_speech.errors import SpeechError
 from mlx_speech.hub.save import save_safetensors
 from mlx_speech.models import load_model, load_voice, speak
 from mlx_speech.nn.quantized import quantized_layers
+from mlx_speech.whisper import checkpoints
 from mlx_speech.whisper.checkpoints import load_whisper
 from mlx_speech.whisper.model import Whisper
 
@@ -164,6 +165,16 @@ def test_heads_come_from_the_name_of_an_openai_file_if_they_fit(tmp_path: Path) 
     shutil.copy(OPENAI_FILE, tmp_path / "tiny.pt")
     model = load_whisper(tmp_path / "tiny.pt")
     assert model.config.alignment_heads == ((0, 0), (0, 1))
+
+
+def test_heads_of_an_openai_file_are_those_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {"small.en": ((0, 1),)}
+    monkeypatch.setattr(checkpoints, "published_heads", lambda name: table[name])
+    shutil.copy(OPENAI_FILE, tmp_path / "small.en.pt")
+    model = load_whisper(tmp_path / "small.en.pt")
+    assert model.config.alignment_heads == ((0, 1),)
 
 
 def test_heads_come_from_the_generation_config(

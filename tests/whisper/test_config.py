@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +13,7 @@ from mlx_speech.errors import SpeechError
 from mlx_speech.whisper.alignment_heads import published_heads
 from mlx_speech.whisper.config import WhisperConfig
 
+GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
 TINY = {
     "n_mels": 80,
     "n_audio_ctx": 1500,
@@ -64,6 +67,13 @@ def test_vocabularies_of_openai(
     assert config.has_openai_vocabulary
     assert config.is_multilingual is multilingual
     assert config.num_languages == languages
+
+
+def test_published_heads_are_openais() -> None:
+    golden = json.loads((GOLDENS / "whisper_heads.json").read_text())
+    assert len(golden) == 14
+    for name, heads in golden.items():
+        assert [list(pair) for pair in published_heads(name)] == heads, name
 
 
 def test_published_heads_fit_their_models() -> None:

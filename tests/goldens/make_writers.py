@@ -48,7 +48,7 @@ def result(seed: int, count: int, words: bool, begin: float = 0.0) -> dict:
         start = time
         # Now and then a segment without words, as a skipped hallucination leaves it.
         for position in range(draw.choice((0, 1, 2, 5, 9)) if words else 4):
-            time += draw.choice((0.0, 0.0, 0.04, 0.31, 3.02, 6.5))
+            time += draw.choice((0.0, 0.0002, 0.04, 0.31, 2.6, 3.02, 6.5))
             spoken = draw.choice(SENTENCE.split())
             if position or draw.random() < 0.8:
                 spoken = " " + spoken
@@ -58,8 +58,8 @@ def result(seed: int, count: int, words: bool, begin: float = 0.0) -> dict:
             timed.append(
                 {
                     "word": spoken,
-                    "start": round(time, 2),
-                    "end": round(end, 3),
+                    "start": round(time, 4),
+                    "end": round(end, 4),
                     "probability": draw.random(),
                 }
             )

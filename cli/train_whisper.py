@@ -81,11 +81,17 @@ def _train(
 ) -> None:
     from mlx_speech.cli.listeners import find_folder
     from mlx_speech.cli.listening_flags import ModelFlags
+    from mlx_speech.models import model_family
     from mlx_speech.whisper.training_setup import prepare_task
 
     base = None
     if not settings.starts_fresh:
         base = find_folder(ModelFlags(model=settings.base, offline=offline), wish.quiet)
+        if (family := model_family(base)) != "whisper":
+            raise SpeechError(
+                f"`{settings.base}` is a model of the family `{family}`, not Whisper",
+                "start from a Whisper, such as `turbo` or `small`",
+            )
 
     def prepare(
         run: RunFolder, screen: TrainingScreen, progress: Progress

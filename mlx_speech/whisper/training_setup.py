@@ -178,9 +178,10 @@ def _usable(
     seconds = layout.window / layout.sample_rate
     if not kept:
         raise SpeechError(
-            f"no recording for {name} fits into a window of {seconds:g} s and "
-            f"{layout.most_tokens} tokens",
-            "cut them into shorter ones; `mlx-speech prepare` does that",
+            f"no recording for {name} has a text and fits into a window of {seconds:g} "
+            f"s and {layout.most_tokens} tokens",
+            "write what is said, and cut long ones into shorter ones; `mlx-speech "
+            "prepare` does that",
         )
     if left_out:
         on_note(

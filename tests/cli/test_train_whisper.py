@@ -166,6 +166,9 @@ def test_a_quantised_model_is_refused(
 def test_settings_that_cannot_be_are_refused_in_one_line(
     folder: Path, teach: Command, refusal: Refusal
 ) -> None:
+    voice = folder / "voice"
+    voice.mkdir()
+    (voice / "config.json").write_text('{"model_type": "vits"}')
     for arguments, why in (
         ((), "there is nothing to train on"),
         (("data", *TINY, "--lora-rank", "2"), "random weights cannot stay"),
@@ -175,14 +178,25 @@ def test_settings_that_cannot_be_are_refused_in_one_line(
         (("data", *TINY, "--language", "xx"), "the language 'xx'"),
         (("data", *TINY, "--task", "sing"), "`task` is `sing`"),
         (("data", *TINY, "--learning-rte", "2"), "learning-rte"),
-        (("data", *TINY, "--window-seconds", "0.2"), "no recording for training fits"),
+        (("data", *TINY, "--window-seconds", "0.2"), "no recording for training has"),
         (("data", *TINY, "--vocabulary-size", "9"), "at least 256"),
         (("data", "--base", "missing/model", "--offline"), "missing/model"),
+        (("data", "--base", voice), "of the family `vits`, not Whisper"),
         (("nowhere", *TINY), "nowhere"),
     ):
         message, hint = refusal(teach(*arguments))
         assert why in f"{message} {hint}", (arguments, message)
     assert not (folder / "runs").exists()
+
+
+def test_recordings_without_text_are_not_called_long(
+    folder: Path, teach: Command, refusal: Refusal
+) -> None:
+    for path in (folder / "data").rglob("*.txt"):
+        path.write_text(" ", encoding="utf-8")
+    message, hint = refusal(teach("data", *TINY))
+    assert "no recording for training has a text and fits" in message
+    assert "write what is said" in hint
 
 
 def test_what_is_said_too_fast_for_ctc_is_left_out(

@@ -37,11 +37,13 @@ class Layout:
         most_tokens: of the texts in one window, times included.
         pack: whether several recordings may share a window.
         longest_pause: seconds of silence before a recording.
-        long_pause_share: of the pauses, that last up to four times as long.
         cut_share: of the windows, that go on with a recording beyond their end.
         silence_share: of the windows, in which nobody speaks.
         full_share: of the windows, whose recording goes on to their end; the others'
             ends after a pause.
+        long_pause_share: of the pauses, that last up to four times as long.
+        late_share: of the windows, as many more that are silent until a recording
+            begins that does not fit into them.
     """
 
     window: int

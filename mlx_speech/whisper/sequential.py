@@ -48,8 +48,9 @@ def transcribe_sequentially(
     if options.language is not None:
         language = language_code(options.language)
     else:
-        first = encoder.window(0, model.config.n_frames)
-        language = first_language(model, first, tokenizer)
+        language = first_language(
+            model, encoder.window(0, model.config.n_frames), tokenizer
+        )
     prompts = RollingPrompt.begin(options, tokenizer, model.config.n_text_ctx)
     reader = WindowReader(model, tokenizer, options)
     segments: list[Segment] = []
@@ -69,6 +70,8 @@ def transcribe_sequentially(
                 sampler,
             )
             found, seek = reader.read(result, window, place, len(segments))
+            # It must be gone when the next is encoded: two take much memory.
+            del window
             if found is not None:
                 prompts.add(found, result.temperature)
                 segments += found
@@ -89,6 +92,7 @@ class _Encoder:
 
     def window(self, start: int, frames: int) -> EncodedWindows:
         if self._last is None or self._last[0] != (start, frames):
+            self._last = None
             mel = self._mel.window(start, frames).astype(self._model.dtype)
             self._last = (
                 (start, frames),

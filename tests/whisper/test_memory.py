@@ -6,6 +6,7 @@ Published sizes are counted without making their weights: MLX is lazy.
 from __future__ import annotations
 
 import sys
+import weakref
 from typing import Any
 
 import mlx.core as mx
@@ -16,8 +17,9 @@ from mlx_speech import backend
 from mlx_speech.bench.whisper import SIZES
 from mlx_speech.errors import SpeechError
 from mlx_speech.hub.save import flatten_parameters
-from mlx_speech.whisper import transcribe
+from mlx_speech.whisper import batched, sequential, transcribe
 from mlx_speech.whisper.config import WhisperConfig
+from mlx_speech.whisper.decoding import EncodedWindows, encode_windows
 from mlx_speech.whisper.memory import bytes_needed, fitting_windows
 from mlx_speech.whisper.model import Whisper
 from mlx_speech.whisper.tokenizer import Tokenizer
@@ -122,6 +124,27 @@ def test_what_is_needed_is_known(
     weights = sum(array.nbytes for array in flatten_parameters(narrow).values())
     needed = bytes_needed(narrow, wanted, batch_size) - weights
     assert taken <= needed <= 1.6 * taken
+
+
+@pytest.mark.parametrize("exact", [True, False], ids=["exact", "batched"])
+def test_windows_are_gone_when_the_next_are_encoded(
+    exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[weakref.ref[EncodedWindows]] = []
+
+    def encode(*given: Any) -> EncodedWindows:
+        assert all(earlier() is None for earlier in alive)
+        windows = encode_windows(*given)
+        alive.append(weakref.ref(windows))
+        return windows
+
+    monkeypatch.setattr(sequential if exact else batched, "encode_windows", encode)
+    model = whisper((80, 32, 2, 1, 1, 51865), positions=50)
+    # The language is detected on a window that is decoded afterwards.
+    options = TranscriptionOptions(temperature=0.0, sample_len=2)
+    samples = np.random.default_rng(0).standard_normal(16000 * 5, dtype=np.float32)
+    transcribe(model, samples, options, exact=exact, batch_size=2, find_speech=None)
+    assert len(alive) >= 3
 
 
 def test_a_draft_counts_but_not_an_encoder_that_is_shared() -> None:

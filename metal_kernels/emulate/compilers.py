@@ -95,7 +95,8 @@ def _compiler(asked: str) -> Compiler:
 def cache_folder() -> Path:
     """Folder of compiled kernels; may be deleted at any time."""
     if asked := os.environ.get(CACHE_VARIABLE):
-        return Path(asked)
+        # Compilers run elsewhere.
+        return Path(asked).expanduser().absolute()
     home = Path.home()
     if platform.system() == "Darwin":
         base = home / "Library" / "Caches"

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import re
-import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +19,7 @@ from mlx_speech.metal_kernels.emulate.dtypes import (
 )
 from mlx_speech.metal_kernels.emulate.faults import Finding, KernelFault
 from mlx_speech.metal_kernels.emulate.generate import GeneratedText
-from mlx_speech.metal_kernels.emulate.unit import KERNEL_FILE
+from mlx_speech.metal_kernels.emulate.lines import lines_of
 
 # What one threadgroup may use on every Apple GPU.
 THREADGROUP_LIMIT = 32768
@@ -111,9 +106,8 @@ class Program:
         self.library = kernel_library(
             generated, check=check, contract=contract, chosen=chosen
         )
-        # The kernel finds the runtime by its name; macOS looks among all symbols.
-        mode = ctypes.RTLD_GLOBAL if sys.platform == "darwin" else ctypes.RTLD_LOCAL
-        runtime = ctypes.CDLL(str(self.library.runtime), mode=mode)
+        # First, so that the kernel finds it by its name among what is loaded.
+        runtime = ctypes.CDLL(str(self.library.runtime))
         kernel = ctypes.CDLL(str(self.library.path))
         self._launch = runtime.emu_launch
         self._entry = ctypes.cast(kernel.emu_entry, ctypes.c_void_p)
@@ -255,14 +249,14 @@ def _empty_output(
 def _read_findings(
     text: str, generated: GeneratedText, library: Library
 ) -> list[Finding]:
+    rows = [row.split("\t", 2) for row in text.splitlines()]
+    addresses = [place[3:] for _, place, _ in rows if place.startswith("pc:")]
+    found = dict(zip(addresses, lines_of(addresses, library.path), strict=True))
     findings = []
-    for row in text.splitlines():
-        kind, place, message = row.split("\t", 2)
-        number = 0
+    for kind, place, message in rows:
+        number = found.get(place.removeprefix("pc:"), 0)
         if place.startswith("line:"):
             number = int(place[5:])
-        elif place.startswith("pc:"):
-            number = _line_of(place[3:], library.path)
         if number:
             where, line = generated.place(number), generated.line(number)
             findings.append(Finding(kind, message, where, line))
@@ -270,16 +264,3 @@ def _read_findings(
             name = place.removeprefix("buffer:") if place.startswith("buffer:") else ""
             findings.append(Finding(kind, message, name))
     return findings
-
-
-def _line_of(address: str, library: Path) -> int:
-    """Find the kernel line of a code address; 0 when no tool here can tell."""
-    if shutil.which("addr2line"):
-        command = ["addr2line", "-i", "-e", str(library), address]
-    elif shutil.which("atos"):
-        command = ["atos", "-i", "-o", str(library), "-l", "0", address]
-    else:
-        return 0
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    match = re.search(rf"{re.escape(KERNEL_FILE)}:(\d+)", said)
-    return int(match[1]) if match else 0

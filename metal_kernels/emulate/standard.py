@@ -40,12 +40,20 @@ _SCALARS = (
     *("bool", "char", "uchar", "short", "ushort", "int", "uint", "long", "ulong"),
     *("float", "half", "bfloat"),
 )
+# What C++ itself has.
+NUMBERS = frozenset(
+    [
+        *(scalar for scalar in _SCALARS if scalar not in ("half", "bfloat")),
+        *(f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+        "size_t",
+    ]
+)
 TYPES = frozenset(
     [
+        *NUMBERS,
         *_SCALARS,
         *(f"{scalar}{size}" for scalar in _SCALARS for size in (2, 3, 4)),
-        *(f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-        *("size_t", "float16_t", "bfloat16_t", "complex64_t", "vec", "void", "auto"),
+        *("float16_t", "bfloat16_t", "complex64_t", "vec", "void", "auto"),
         *("atomic", "atomic_int", "atomic_uint", "atomic_float", "atomic_bool"),
         *("simdgroup_float8x8", "simdgroup_half8x8", "simdgroup_bfloat8x8"),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlx_speech.metal_kernels.emulate.arrays import with_checked_arrays
 from mlx_speech.metal_kernels.emulate.generate import Buffer, GeneratedText
 from mlx_speech.metal_kernels.emulate.rewrite import (
     SharedVariable,
@@ -38,7 +39,7 @@ def cpp_unit(generated: GeneratedText) -> str:
         ValueError: a declaration of threadgroup memory that Metal does not allow.
     """
     body, _ = replace_shared(generated.definition, _shared_reference)
-    body = with_float_literals(without_attributes(body))
+    body = with_checked_arrays(with_float_literals(without_attributes(body)))
     arguments = [_argument(buffer) for buffer in generated.buffers]
     arguments += [_attribute(name, kind) for name, kind in generated.attributes]
     call = generated.function + generated.template_arguments

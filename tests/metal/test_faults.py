@@ -112,6 +112,32 @@ FAULTS = {
         "array index",
         2,
     ),
+    "read behind a private array of vectors": (
+        "float2 a[3] = {x[i], 1, 2};\nfloat2 b[4];\n"
+        "for (uint k = 0; k < 4; ++k) b[k] = a[k];\ny[i] = b[t % 2].x;\n",
+        "array index",
+        3,
+    ),
+    "write behind a private array of vectors": (
+        "vec<float, 4> a[2];\nfor (uint k = 0; k <= 2; ++k) a[k] = float4(x[i]);\n"
+        "y[i] = a[t % 2].x;\n",
+        "array index",
+        2,
+    ),
+    "second index of private matrices": (
+        "simdgroup_matrix<float, 8, 8> m[2][3];\nfor (uint k = 0; k < 4; ++k)\n"
+        "m[1][k] = simdgroup_matrix<float, 8, 8>(x[i]);\n"
+        "y[i] = m[1][0].thread_elements()[0];\n",
+        "array index",
+        3,
+    ),
+    "index of private vectors within an index": (
+        "half2 a[4];\nint n[2] = {1, 4};\n"
+        "for (uint k = 0; k < 4; ++k) a[k] = half2(k);\n"
+        "y[i] = float(a[n[t % 2]].x);\n",
+        "array index",
+        4,
+    ),
     "wild pointer": ("y[i] = *(const device float*)(ulong(t) + 64);\n", "wild", 1),
     "never set in shared memory": (
         f"if (t < 32) row[t] = x[i];\n{FENCE}\ny[i] = row[t];\n",
@@ -265,6 +291,12 @@ GOOD = {
     "private array by pointer": (
         "float a[4];\nthread float* p = a;\nfor (uint k = 0; k < 4; ++k) p[k] = k;\n"
         "y[i] = a[t % 4];\n"
+    ),
+    "private arrays of vectors in their bounds, and of one name in two blocks": (
+        "float2 a[3] = {x[i], 1, 2};\nif (t > 0) {\nfloat2 a[5];\n"
+        "for (uint k = 0; k < 5; ++k) a[k] = x[i];\ny[i] = a[4].y;\n} else {\n"
+        "y[i] = a[2].x;\n}\nthread const float2* end = &a[3];\n"
+        "if (end - a != 3) y[i] = 0;\n"
     ),
     "own element again and again": (
         "y[i] = x[i];\nfor (uint k = 0; k < 3; ++k) y[i] += 1.0f;\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mlx_speech.metal_kernels.emulate.arrays import with_checked_arrays
 from mlx_speech.metal_kernels.emulate.rewrite import (
     replace_shared,
     with_float_literals,
@@ -77,3 +78,41 @@ def test_the_unit_keeps_the_numbers_of_lines(prefix_sum) -> None:
     for number, line in enumerate(generated.definition.split("\n")):
         if "threadgroup float" not in line and "[[" not in line and "0.5" not in line:
             assert unit[start + number] == line
+
+
+ARRAYS = """\
+template <int N> float2 f(thread float2* p, float2 q) {
+  float2 a[N], b[N + 1]; float plain[4];
+  const half4 c[2][3] = {};
+  vec<float, 2> d[2];
+  for (int i = 0; i < N; ++i) { a[b[i].x > 0] = d[i]; p[i] = q[0]; plain[i] = 0; }
+  {
+    float2 a[
+      7];
+    s.a[1] = a[2];
+  }
+  return a[0] + g(&a[N], a + 1) + c[1][i];
+}
+float2 g(float2 a[2]) { return a[1]; }
+"""
+CHECKED = """\
+template <int N> float2 f(thread float2* p, float2 q) {
+  float2 a[N], b[N + 1]; float plain[4];
+  const half4 c[2][3] = {};
+  vec<float, 2> d[2];
+  for (int i = 0; i < N; ++i) { a[emu_index<(N)>(b[emu_index<(N + 1)>(i)].x > 0)] = \
+d[emu_index<(2)>(i)]; p[i] = q[0]; plain[i] = 0; }
+  {
+    float2 a[
+      7];
+    s.a[1] = a[emu_index<(7)>(2)];
+  }
+  return a[emu_index<(N)>(0)] + g(&a[N], a + 1) + \
+c[emu_index<(2)>(1)][emu_index<(3)>(i)];
+}
+float2 g(float2 a[2]) { return a[1]; }
+"""
+
+
+def test_indices_of_private_arrays_of_classes_get_their_bounds() -> None:
+    assert with_checked_arrays(ARRAYS) == CHECKED

@@ -68,6 +68,7 @@ const void* emu_exchange(const void* value, unsigned size, int operation, int li
 void* emu_threadgroup_variable(int number, size_t bytes, unsigned cell,
                                const char* name);
 unsigned emu_lane(void);
+void emu_array_index(long long index, int line);  // one that is outside of its array
 enum { EMU_ATOMIC_LOAD = 1, EMU_ATOMIC_STORE = 2, EMU_ATOMIC_UPDATE = 3 };
 void emu_atomic(const void* address, unsigned size, int access);
 void emu_matrix_product(void);

@@ -4,6 +4,7 @@
 // of each basic block. libubsan is not linked: these functions take the calls.
 #include "state.h"
 
+using emulator::find_at_line;
 using emulator::find_at_pc;
 using emulator::state;
 using emulator::stop_launch;
@@ -14,10 +15,18 @@ static long long as_number(const void* value) { return (int)(intptr_t)value; }
 
 extern "C" {
 
+constexpr const char* kIndex =
+    "index %lld is outside of the array, thread %d of group %u";
+
 void __ubsan_handle_out_of_bounds(void*, void* index) {
-  find_at_pc("array index", CALLER, "index %lld is outside of the array, thread %d of "
-             "group %u", as_number(index), state.current, state.group);
+  find_at_pc("array index", CALLER, kIndex, as_number(index), state.current, state.group);
   if (state.current >= 0) stop_launch();
+}
+
+void emu_array_index(long long index, int line) {
+  if (!state.checking()) return;
+  find_at_line("array index", line, kIndex, index, state.current, state.group);
+  stop_launch();
 }
 
 void __ubsan_handle_shift_out_of_bounds(void*, void*, void* amount) {

@@ -30,8 +30,20 @@ struct emu_cell<T[N]> : emu_cell<T> {};
 
 }  // namespace metal
 
+// An index of a private array; see arrays.py.
+template <::size_t Bound, class I>
+EMU_INLINE I emu_index(I index, EMU_LINE) {
+  if ((::size_t)index >= Bound) emu_array_index((long long)index, line);
+  return index;
+}
+
 using namespace metal;
 
+// Some C++ libraries bring C's along.
+#undef INFINITY
+#undef NAN
+#undef FLT_MAX
+#undef FLT_EPSILON
 #define INFINITY __builtin_huge_valf()
 #define NAN __builtin_nanf("")
 #define M_PI_F 3.14159265358979323846f

@@ -8,7 +8,12 @@
 #include <type_traits>
 #include <utility>
 
+// Lines are those of the kernel: clang can leave out the ones of this library itself.
+#if defined(__clang__)
+#define EMU_INLINE inline __attribute__((always_inline, nodebug))
+#else
 #define EMU_INLINE inline __attribute__((always_inline))
+#endif
 
 namespace emu_std = std;
 

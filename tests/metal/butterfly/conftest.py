@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -61,7 +62,7 @@ class Case:
     def scale(self) -> mx.array:
         return mx.array([SCALE], dtype=mx.float32)
 
-    @property
+    @functools.cached_property
     def stages(self) -> list[Stage]:
         found = []
         blocks = split_weights(self.flat, self.plan, self.tied)
@@ -79,6 +80,7 @@ class Case:
             found.append(Stage(numbers, reads, row[:, None] * radix + inputs))
         return found
 
+    @functools.cached_property
     def values(self) -> list[np.ndarray]:
         """What every stage reads, and the result without scale: [batch, points]."""
         points = np.array(self.x.astype(mx.complex64)).astype(np.complex128)
@@ -90,13 +92,14 @@ class Case:
         return found
 
     def result(self) -> np.ndarray:
-        return SCALE * self.values()[-1]
+        return SCALE * self.values[-1]
 
+    @functools.cached_property
     def gradients(self) -> tuple[np.ndarray, np.ndarray]:
         """Of x, and of all blocks in their flat form (tied ones summed up)."""
         cotangent = SCALE * np.array(self.cotangent).astype(np.complex128)
         sums = []
-        read = self.values()
+        read = self.values
         for index in reversed(range(len(self.stages))):
             stage = self.stages[index]
             products = cotangent[..., None] * read[index][:, stage.reads].conj()
@@ -167,7 +170,7 @@ class Case:
         found = self.backward(text, groups, **options)
         limit = TOLERANCES.get(self.x.dtype, FLOAT_TOLERANCE)
         for one, other, allowed in zip(
-            found, self.gradients(), (limit, FLOAT_TOLERANCE), strict=True
+            found, self.gradients, (limit, FLOAT_TOLERANCE), strict=True
         ):
             assert _error(one, other) < allowed
 

@@ -24,12 +24,13 @@ from mlx_speech.metal_kernels.emulate.plant import gaps, planted
 from mlx_speech.metal_kernels.text import KernelText
 
 # More than one SIMD group in either direction, threads left over, every kind of step,
-# tied blocks, each dtype, all eight steps.
+# tied blocks, each dtype, all eight steps. What compiles fast comes first: most bugs go
+# no further.
 CASES = [
-    ((3, 2, 2, 3, 4), False, mx.complex64),
-    ((5, 2, 2, 3), True, mx.float32),
     ((2, 5), False, mx.float16),
     ((4, 2), True, mx.bfloat16),
+    ((5, 2, 2, 3), True, mx.float32),
+    ((3, 2, 2, 3, 4), False, mx.complex64),
     ((2, 3) * 4, False, mx.complex64),
 ]
 NO_MATRICES = "there is no simdgroup matrix"
@@ -154,7 +155,7 @@ def test_every_planted_bug_is_noticed(
         try:
             check(bug.text)
             # What runs all the same may be nothing that Metal takes.
-            butterfly_case(*CASES[0]).check_text(bug.text)
+            butterfly_case(*CASES[-2]).check_text(bug.text)
         except (KernelFault, AssertionError):
             continue
         missed.append(f"{bug.kind}: {bug.change}")

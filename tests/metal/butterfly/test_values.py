@@ -92,7 +92,7 @@ def test_the_gradients_in_double_precision_are_those_of_finite_differences(
     x, flat = np.array(case.x), np.array(case.flat)
     # The loss is linear in each number, so that a large step is exact, and float32,
     # in which the case keeps its arrays, holds it.
-    for array, gradient in zip((x, flat), case.gradients(), strict=True):
+    for array, gradient in zip((x, flat), case.gradients, strict=True):
         for place in np.ndindex(*array.shape):
             for direction in (1, 1j):
                 kept = array[place]

@@ -62,11 +62,14 @@ KERNELS = {"log_mel": (TEXT, BY_HAND, ABSENT)}
 
 
 def cases(small_case: Callable) -> list:
-    """More than one SIMD group, odd numbers, every option, seven steps, the floor."""
+    """More than one SIMD group, odd numbers, every option, seven steps, the floor.
+
+    What compiles fast comes first: most bugs go no further.
+    """
     return [
-        small_case(n_fft=192, hop_length=7, power=1, log="ln"),
-        small_case(n_fft=90, hop_length=3, power=2, log="log10", bands=12, floor=15.0),
         small_case(n_fft=128, hop_length=128, power=2, dtype=mx.float16, untied=True),
+        small_case(n_fft=90, hop_length=3, power=2, log="log10", bands=12, floor=15.0),
+        small_case(n_fft=192, hop_length=7, power=1, log="ln"),
         small_case(n_fft=4 * 3**6, hop_length=1, n_frames=1, bands=2),
     ]
 
@@ -94,7 +97,7 @@ def test_every_planted_bug_is_noticed(check: Callable, small_case: Callable) -> 
         try:
             check(bug.text)
             # What runs all the same may be nothing that Metal takes.
-            cases(small_case)[0].check_text(bug.text)
+            cases(small_case)[-2].check_text(bug.text)
         except (KernelFault, AssertionError):
             continue
         missed.append(f"{bug.kind}: {bug.change}")

@@ -134,3 +134,19 @@ def test_a_draw_with_its_key_built_in_repeats_itself() -> None:
     assert len(set(draw(with_key))) == 1
     mx.random.seed(7)
     assert len(set(draw(mx.random.categorical))) > 15
+
+
+def test_the_draws_of_every_step_differ_with_compilation_on() -> None:
+    # The tests switch it off, and with it what builds a key into a draw: a sampler
+    # that is compiled without its random state shows here alone.
+    rules = LogitRules(TOKENIZER, SIZE, suppress_blank=False, timestamps=False)
+    logits = np.full((24, SIZE), -np.inf, np.float32)
+    logits[:, :256] = 0.0
+    decoder: TokenDecoder = Recited(logits)  # type: ignore[assignment]
+    mx.random.seed(7)
+    mx.enable_compile()
+    try:
+        ((found,),) = sample_tokens(decoder, rules, 1.0)
+    finally:
+        mx.disable_compile()
+    assert len(set(found.tokens)) > 15

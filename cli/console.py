@@ -54,9 +54,9 @@ def print_error(message: str, hint: str = "") -> None:
 
     What would break a line, or command the terminal, is spelled out: names may hold it.
     """
-    print(f"error: {_on_one_line(message)}", file=sys.stderr)
+    print(f"error: {on_one_line(message)}", file=sys.stderr)
     if hint:
-        print(f"hint: {_on_one_line(hint)}", file=sys.stderr)
+        print(f"hint: {on_one_line(hint)}", file=sys.stderr)
 
 
 def print_data(text: str) -> None:
@@ -88,10 +88,11 @@ def print_piece(text: str) -> None:
 
 def print_note(message: str) -> None:
     """One line of talk."""
-    print(_on_one_line(message), file=sys.stderr)
+    print(on_one_line(message), file=sys.stderr)
 
 
-def _on_one_line(text: str) -> str:
+def on_one_line(text: str) -> str:
+    """``text`` with what would break a line or command a terminal spelled out."""
     return "".join(
         letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text
     )
@@ -148,7 +149,7 @@ class Bar:
     """
 
     def __init__(self, title: str, quiet: bool = False) -> None:
-        self.title = title
+        self.title = on_one_line(title)
         self.drawn = sys.stderr.isatty() and not quiet
         self._details = ""
         self._progress: Progress | None = None
@@ -166,7 +167,8 @@ class Bar:
             )
 
             self._progress = Progress(
-                TextColumn("{task.description}"),
+                # `[a]` in a file's name is no markup.
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[text]}"),

@@ -7,7 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from mlx_speech.cli.console import Bar, print_data, print_note, print_piece
+from mlx_speech.cli.console import (
+    Bar,
+    on_one_line,
+    print_data,
+    print_note,
+    print_piece,
+)
 
 if TYPE_CHECKING:
     from mlx_speech.writers import Segment
@@ -60,7 +66,8 @@ class TranscriptionScreen:
             self._bar.__enter__()
             self._bar.update(0, max(1, round(seconds)), "s")
         if self.prints_text and self.headed:
-            self._print(f"{'' if not self._blank else chr(10)}==> {title} <==")
+            name = on_one_line(title)
+            self._print(f"{'' if not self._blank else chr(10)}==> {name} <==")
             self._blank = True
 
     def hear(self, segments: Sequence[Segment], seconds: float) -> None:

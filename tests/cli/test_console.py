@@ -100,3 +100,13 @@ def test_lines_appear_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         bar.update(1, 2)
         bar.print("step 1: [validation]")
     assert "step 1: [validation]\n" in drawn(terminal).replace("\r", "")
+
+
+@pytest.mark.parametrize("title", ["a[/b].wav", "[red]x", "two\nlines\x1b[31m"])
+def test_a_name_is_no_markup_and_breaks_no_line(
+    monkeypatch: pytest.MonkeyPatch, title: str
+) -> None:
+    terminal = open_terminal(monkeypatch)
+    with Bar(title) as bar:
+        bar.update(1, 2)
+    assert ascii(title)[1:-1] in drawn(terminal)

@@ -26,6 +26,14 @@ AUDIO_SUFFIXES = (
     ".m4a",
     ".mp4",
     ".aac",
+    ".m4b",
+    ".webm",
+    ".wma",
+    ".amr",
+    ".3gp",
+    ".mov",
+    ".mkv",
+    ".avi",
 )
 # LJSpeech keeps its recordings in wavs/, Piper in wav/, small sets beside the list.
 RECORDING_FOLDERS = ("wavs", "wav", "")

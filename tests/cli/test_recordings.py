@@ -39,6 +39,15 @@ def test_the_recordings_of_a_folder_come_sorted(tree: Path) -> None:
     ]
 
 
+def test_films_and_browsers_recordings_are_recordings(tmp_path: Path) -> None:
+    """What ffmpeg reads for us of a file that is named is found in a folder too."""
+    kinds = ("m4b", "webm", "wma", "mov", "mkv", "avi", "amr", "3gp", "mp4", "opus")
+    for kind in kinds:
+        (tmp_path / f"talk.{kind}").touch()
+    (tmp_path / "talk.ts").touch()  # as often a program as a film
+    assert len(gather([str(tmp_path)], recursive=False).recordings) == len(kinds)
+
+
 def test_each_recording_is_taken_once(tree: Path) -> None:
     os.symlink(tree / "in/b.wav", tree / "in/link.wav")
     found = gather(["in/b.wav", "in", "./in/../in/b.wav", "-", "-"], recursive=False)

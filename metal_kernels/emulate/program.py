@@ -28,6 +28,7 @@ _WRITABLE, _INITIALISED = 1, 2
 _CHECK, _FLUSH_DENORMALS, _SHUFFLE = 1, 2, 4
 # The runtime keeps its state in globals: one launch at a time.
 _LOCK = threading.Lock()
+_RUNTIMES: dict[str, ctypes.CDLL] = {}
 
 
 class _Buffer(ctypes.Structure):
@@ -106,8 +107,12 @@ class Program:
         self.library = kernel_library(
             generated, check=check, contract=contract, chosen=chosen
         )
-        # First, so that the kernel finds it by its name among what is loaded.
-        runtime = ctypes.CDLL(str(self.library.runtime))
+        # First, so that the kernel finds it by its name among what is loaded; a second
+        # one of that name, from another folder, would not be the kernel's.
+        path = self.library.runtime
+        if path.name not in _RUNTIMES:
+            _RUNTIMES[path.name] = ctypes.CDLL(str(path))
+        runtime = _RUNTIMES[path.name]
         kernel = ctypes.CDLL(str(self.library.path))
         self._launch = runtime.emu_launch
         self._entry = ctypes.cast(kernel.emu_entry, ctypes.c_void_p)

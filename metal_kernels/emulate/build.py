@@ -195,7 +195,7 @@ def _link_flags(check: bool, runtime: Path) -> tuple[str, ...]:
     # g++ leaves large copies to these functions: they are checked as well.
     copies = ("memcpy", "memmove", "memset") if check else ()
     wrapped = (f"-Wl,--wrap={name}" for name in copies)
-    return ("-nostdlib", "-Wl,-z,defs", *wrapped, str(runtime), "-lm", "-lc")
+    return ("-nostdlib", "-Wl,-z,defs", *wrapped, str(runtime), "-lm", "-lc", "-lgcc")
 
 
 def _compile(

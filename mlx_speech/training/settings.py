@@ -85,5 +85,5 @@ class LoopSettings:
         if self.export == "best" and not (self.best_metric and self.validate_every):
             raise SpeechError(
                 "`export: best` needs a validation to choose by",
-                "set `best_metric` and `validate_every`",
+                "set `validate_every`, or `export` to last",
             )

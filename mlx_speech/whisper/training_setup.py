@@ -74,7 +74,13 @@ def prepare_task(
     window = sizes.n_frames * FRAME_SAMPLES
     if config.window_seconds:
         wanted = round(config.window_seconds * SAMPLE_RATE)
-        window = min(window, wanted // POSITION_SAMPLES * POSITION_SAMPLES)
+        if wanted > window:
+            raise SpeechError(
+                f"`window_seconds` is {config.window_seconds:g}, and the model hears "
+                f"{window / SAMPLE_RATE:g} s",
+                "leave it out, or give less",
+            )
+        window = wanted // POSITION_SAMPLES * POSITION_SAMPLES
     layout = Layout(
         window=window,
         sample_rate=SAMPLE_RATE,

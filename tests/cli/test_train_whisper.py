@@ -180,7 +180,6 @@ def test_settings_that_cannot_be_are_refused_in_one_line(
         (("data", *TINY, "--learning-rte", "2"), "learning-rte"),
         (("data", *TINY, "--window-seconds", "0.2"), "no recording for training has"),
         (("data", *TINY, "--window-seconds", "2.5"), "and the model hears 2 s"),
-        (("data", *TINY, "--validate-every", "0"), "or `export` to last"),
         (("data", *TINY, "--vocabulary-size", "9"), "at least 256"),
         (("data", "--base", "missing/model", "--offline"), "missing/model"),
         (("data", "--base", voice), "of the family `vits`, not Whisper"),

@@ -141,9 +141,9 @@ def test_the_cache_may_be_named_from_where_one_is(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(compilers.CACHE_VARIABLE, "near")
-    prefix_sum(rows=1).run()
-    assert compilers.cache_folder() == tmp_path / "near"
-    assert (tmp_path / "near").is_dir()
+    program = emulate.Program(prefix_sum(rows=1).generated())
+    assert program.library.path.parent == tmp_path / "near"
+    assert program.library.path.is_file()
 
 
 def test_a_full_cache_loses_old_kernels_and_never_the_runtime(

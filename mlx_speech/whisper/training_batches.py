@@ -27,7 +27,7 @@ POSITION_SAMPLES = 320
 _CROP_SAMPLES = 8 * POSITION_SAMPLES
 _LATEST_FIRST_TIME = 50
 # Recordings whose text prompts a window: often enough to fill the room for it.
-_MOST_PROMPTING = 16
+_MOST_PROMPTING = 24
 # Softest level in dB, and the widest masks.
 _LEVELS = (-20.0, 0.0)
 _MEL_MASK = 15

@@ -122,15 +122,16 @@ class Tokenizer:
     def non_speech_tokens(self) -> tuple[int, ...]:
         """Ids to suppress so that no annotations are written, ascending.
 
-        Everyday punctuation stays; hyphens and apostrophes only inside words. What a
-        small vocabulary spells byte by byte stays: its first byte begins words too.
+        Everyday punctuation stays; hyphens and apostrophes only inside words. A model
+        with a vocabulary of its own writes what its transcripts hold, and no
+        annotations: nothing is kept from it.
         """
-        found = set()
-        for mark in (" -", " '", *_MARKS, *_NOTES):
-            for text in (mark, " " + mark):
-                tokens = self.encode(text)
-                begins = mark in _NOTES and len(tokens) < len(text.encode())
-                if len(tokens) == 1 or begins:
+        if not self.vocabulary.is_openais:
+            return ()
+        found = {self.encode(" -")[0], self.encode(" '")[0]}
+        for mark in (*_MARKS, *_NOTES):
+            for tokens in (self.encode(mark), self.encode(" " + mark)):
+                if len(tokens) == 1 or mark in _NOTES:
                     found.add(tokens[0])
         return tuple(sorted(found))
 

@@ -34,6 +34,8 @@ _OPENAI_SIZES = {
     51865: ("multilingual", 99),
     51866: ("multilingual", 100),
 }
+# Pieces of text in its tables.
+_OPENAI_PIECES = (50256, 50257)
 # How GPT-2 cuts text before merging bytes: contractions, words, numbers, the rest.
 _PIECES = (
     r"'s|'t|'re|'ve|'m|'ll|'d"
@@ -122,6 +124,11 @@ class Vocabulary:
     def size(self) -> int:
         """Rows that an embedding table needs."""
         return self.special.size
+
+    @property
+    def is_openais(self) -> bool:
+        """Whether the pieces are OpenAI's, by their number; special tokens may differ."""
+        return len(self.ranks) in _OPENAI_PIECES
 
     @cached_property
     def encoding(self) -> tiktoken.Encoding:

@@ -275,7 +275,8 @@ def test_a_vocabulary_of_words_spells_what_it_does_not_know() -> None:
     assert len(tokenizer.encode(" Rare.")) == len(" Rare.")
     for text in (" Go back.", " Zürich, naïve?", " Rare."):
         assert tokenizer.decode(tokenizer.encode(text)) == text
-        assert not set(tokenizer.encode(text)) & set(tokenizer.non_speech_tokens)
+    # What it was taught to write it may write: brackets are no annotations here.
+    assert tokenizer.non_speech_tokens == ()
     # The end, the start, one language, six more special tokens, and the times.
     assert vocabulary.size == 260 + 9 + 101
 

@@ -127,7 +127,7 @@ class Vocabulary:
 
     @property
     def is_openais(self) -> bool:
-        """Whether the pieces are OpenAI's, by their number; special tokens may differ."""
+        """Whether the pieces of text are OpenAI's, by their number."""
         return len(self.ranks) in _OPENAI_PIECES
 
     @cached_property

@@ -13,7 +13,12 @@ import sys
 from pathlib import Path
 
 from mlx_speech.audio import load
-from mlx_speech.bench.pipelines import SAMPLE_RATE, compare_pipelines, join_sentences
+from mlx_speech.bench.pipelines import (
+    PAUSES,
+    SAMPLE_RATE,
+    compare_pipelines,
+    join_sentences,
+)
 from mlx_speech.corpus import read_corpus
 from mlx_speech.errors import SpeechError
 from mlx_speech.models import find_listener, load_listener
@@ -28,6 +33,9 @@ def main() -> int:
     parser.add_argument("--sentences", type=int, default=20, help="of one recording")
     parser.add_argument("--recordings", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument(
+        "--longest-pause", type=float, default=PAUSES[1], help="seconds of silence"
+    )
     arguments = parser.parse_args()
     try:
         utterances = read_corpus(arguments.corpus)
@@ -36,7 +44,8 @@ def main() -> int:
         for at in range(0, size * arguments.recordings, size):
             chosen = utterances[at : at + size]
             spoken = [(load(u.audio_path, SAMPLE_RATE)[0], u.text) for u in chosen]
-            recordings.append(join_sentences(spoken, seed=at))
+            pauses = (PAUSES[0], arguments.longest_pause)
+            recordings.append(join_sentences(spoken, at, pauses))
         found = compare_pipelines(
             load_listener(find_listener(arguments.model)),
             recordings,

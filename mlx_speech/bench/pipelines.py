@@ -81,20 +81,23 @@ class Comparison:
 
 
 def join_sentences(
-    spoken: Sequence[tuple[np.ndarray, str]], seed: int = 0
+    spoken: Sequence[tuple[np.ndarray, str]],
+    seed: int = 0,
+    pauses: tuple[float, float] = PAUSES,
 ) -> LongRecording:
     """Put sentences one after the other, with silences of random length.
 
     Args:
         spoken: float [samples] at 16 kHz and what is said in it, for each sentence.
         seed: of the silences.
+        pauses: seconds of the shortest and of the longest silence.
     """
     draw = np.random.default_rng(seed)
     parts: list[np.ndarray] = []
     for samples, _ in spoken:
-        pause = round(SAMPLE_RATE * draw.uniform(*PAUSES))
+        pause = round(SAMPLE_RATE * draw.uniform(*pauses))
         parts += [np.zeros(pause, np.float32), np.asarray(samples, np.float32)]
-    parts.append(np.zeros(round(SAMPLE_RATE * PAUSES[1]), np.float32))
+    parts.append(np.zeros(round(SAMPLE_RATE * pauses[1]), np.float32))
     joined = np.concatenate(parts)
     joined += NOISE * draw.standard_normal(len(joined)).astype(np.float32)
     return LongRecording(joined, " ".join(text for _, text in spoken))

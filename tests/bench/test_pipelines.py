@@ -103,13 +103,17 @@ def held_out(count: int) -> list[tuple[np.ndarray, str]]:
 @pytest.mark.skipif(
     shutil.which("espeak-ng") is None, reason="espeak-ng is not installed"
 )
-def test_batched_is_as_good_as_exact_and_quicker() -> None:
+def test_batched_and_exact_are_as_good_and_batched_is_quicker() -> None:
     mx.random.seed(0)
-    spoken = held_out(60)
-    recordings = [join_sentences(spoken[at : at + 20], at) for at in (0, 20, 40)]
+    # One sentence misheard is 0.3 points of this many.
+    spoken = held_out(280)
+    recordings = [
+        join_sentences(spoken[at : at + 20], at) for at in range(0, len(spoken), 20)
+    ]
     found = compare_pipelines(
         load_whisper(RECOGNISER), recordings, TranscriptionOptions(language="en")
     )
-    assert found.difference <= 1.0, (found.batched.errors, found.exact.errors)
+    print(f"batched/exact processor time {found.time_ratio:.2f}, {found.difference:+.2f}")
+    assert abs(found.difference) <= 1.0, (found.batched.errors, found.exact.errors)
+    assert found.batched.errors.rate < 0.1
     assert found.time_ratio < 1.0
-    print(f"batched/exact processor time {found.time_ratio:.2f}")

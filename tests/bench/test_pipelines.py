@@ -113,7 +113,7 @@ def test_batched_and_exact_are_as_good_and_batched_is_quicker() -> None:
     found = compare_pipelines(
         load_whisper(RECOGNISER), recordings, TranscriptionOptions(language="en")
     )
-    print(f"batched/exact processor time {found.time_ratio:.2f}, {found.difference:+.2f}")
+    print(f"batched - exact {found.difference:+.2f}, time {found.time_ratio:.2f}")
     assert abs(found.difference) <= 1.0, (found.batched.errors, found.exact.errors)
     assert found.batched.errors.rate < 0.1
     assert found.time_ratio < 1.0

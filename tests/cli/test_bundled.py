@@ -61,11 +61,10 @@ def test_held_out_sentences_become_text_subtitles_and_json(
     )
     # 12 of 24 by voices that the training never heard; one sentence more is 4 %.
     assert errors.rate < 0.15, heard
-    # Of a sentence that it takes for none there is nothing to check.
-    understood = [name for name in sentences if heard[name]]
-    assert len(understood) >= len(sentences) - 1
+    # One that it takes for silence has files all the same, without a cue.
+    assert sum(bool(text) for text in heard.values()) >= len(sentences) - 1
 
-    for name in understood:
+    for name in sentences:
         duration = soundfile.info(next((SPOKEN / "wavs").glob(f"{name}.*"))).duration
         result = json.loads((out / f"{name}.json").read_text())
         assert result["text"].strip() == " ".join(heard[name].split())
@@ -74,7 +73,10 @@ def test_held_out_sentences_become_text_subtitles_and_json(
         assert " ".join(p["text"].strip() for p in parts) == result["text"].strip()
         for kind, first in (("srt", "1\n"), ("vtt", "WEBVTT\n\n")):
             text = (out / f"{name}.{kind}").read_text()
-            assert text.startswith(first)
+            if parts or kind == "vtt":
+                assert text.startswith(first)
+            else:
+                assert text == ""
             # Minutes of WebVTT need no hours.
             lines = [line for line in text.splitlines() if " --> " in line]
             assert len(lines) == len(parts)

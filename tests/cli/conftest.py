@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -136,6 +137,20 @@ def whisper_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_whisper(folder, model, special_tokens=special.names())
     write_vocabulary(folder, vocabulary)
     return folder
+
+
+@pytest.fixture
+def run(
+    command: Command,
+    whisper_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Command:
+    """Command the command with the tiny model in an empty folder, one try a window."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("MLX_SPEECH_MODEL", str(whisper_folder))
+    return partial(command, "transcribe", "--temperature-increment-on-fallback", "None")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import io
 import json
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,20 +17,6 @@ import soundfile
 
 Run = Callable[..., tuple[int, str, str]]
 Refusal = Callable[[tuple[int, str, str]], tuple[str, str]]
-
-
-@pytest.fixture
-def run(
-    command: Run,
-    whisper_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Run:
-    """Run the command with the tiny model in an empty folder, one try a window."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setenv("MLX_SPEECH_MODEL", str(whisper_folder))
-    return partial(command, "transcribe", "--temperature-increment-on-fallback", "None")
 
 
 @pytest.fixture

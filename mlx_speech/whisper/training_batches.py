@@ -151,8 +151,9 @@ class BatchMaker:
         sound = np.zeros(self.window, np.float32)
         for placed in window.placed:
             samples, _ = load(self.utterances[placed.clip].audio_path, SAMPLE_RATE)
-            samples = samples[: self.window - placed.start]
-            sound[placed.start : placed.start + len(samples)] = samples
+            start, lost = max(placed.start, 0), max(-placed.start, 0)
+            samples = samples[lost : lost + self.window - start]
+            sound[start : start + len(samples)] = samples
         # A recording may hold nothing but zeros.
         power = float(np.mean(np.square(sound[sound != 0]))) if sound.any() else 0.01
         if draw.random() < self.config.noise_share or not window.placed:
@@ -182,7 +183,7 @@ class BatchMaker:
             said = tokenizer.encode(spoken_form(self.utterances[placed.clip].text))
             if timed:
                 end = placed.start + self.clips[placed.clip].samples
-                begins = placed.start // POSITION_SAMPLES
+                begins = max(placed.start, 0) // POSITION_SAMPLES
                 # Decoding allows no later time at the beginning of a transcript.
                 begins = begins if text else min(begins, _LATEST_FIRST_TIME)
                 first = special.timestamp_begin + begins

@@ -57,6 +57,7 @@ NOT_NEGATIVE = (
     "frequency_masks",
     "time_masks",
     "longest_pause",
+    "longest_loss",
 )
 SHARES = (
     "timestamps_share",
@@ -92,6 +93,9 @@ class WhisperTrainConfig:
     cut_share: float = setting(0.15, "windows whose last recording is cut off")
     late_share: float = setting(
         0.0, "windows with nothing but the beginning of a recording, at their end"
+    )
+    longest_loss: float = setting(
+        0.0, "seconds that a recording may lack where a window begins"
     )
     timestamps_share: float = setting(0.5, "windows transcribed with timestamps")
     prompt_share: float = setting(0.3, "windows prompted with earlier text")

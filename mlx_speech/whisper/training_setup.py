@@ -92,6 +92,7 @@ def prepare_task(
         full_share=0.0 if config.crop else 0.5,
         long_pause_share=config.long_pause_share,
         late_share=config.late_share,
+        longest_loss=config.longest_loss,
     )
     total = len(training) + len(validation)
     labels = CtcLabels(config.ctc_labels, [each.text for each in training])

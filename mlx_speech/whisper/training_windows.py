@@ -44,6 +44,7 @@ class Layout:
         long_pause_share: of the pauses, that last up to four times as long.
         late_share: of the windows, as many more that are silent until a recording
             begins that does not fit into them.
+        longest_loss: seconds that a recording at the beginning of a window may lack.
     """
 
     window: int
@@ -56,11 +57,15 @@ class Layout:
     full_share: float = 0.5
     long_pause_share: float = 0.0
     late_share: float = 0.0
+    longest_loss: float = 0.0
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Recording ``clip`` from sample ``start`` of a window on; cut off at its end?"""
+    """Recording ``clip`` from sample ``start`` of a window on; cut off at its end?
+
+    A negative ``start`` says how much of its beginning the window lacks.
+    """
 
     clip: int
     start: int
@@ -86,8 +91,8 @@ def lay_out(
         seed, epoch: another layout for each pair.
 
     Returns:
-        Windows in random order; every clip is whole in exactly one of them, and may be
-        cut off in others.
+        Windows in random order; every clip is in exactly one of them to its end, and
+        may be cut off in others.
     """
     draw = np.random.default_rng([seed, epoch])
     windows: list[Window] = []
@@ -104,12 +109,14 @@ def lay_out(
             and start + clip.samples <= layout.window
             and tokens + clip.tokens <= layout.most_tokens
         ):
-            if _goes_on(layout, draw, start):
+            cut = _goes_on(layout, draw, start)
+            if cut:
                 placed.append(Placed(index, start, cut=True))
                 end = layout.window
             windows.append(_close(placed, end, layout, draw))
             placed, tokens = [], 0
-            start = min(_pause(layout, draw, True), layout.window - clip.samples)
+            start = _start_after(layout, draw, start, cut)
+            start = min(start, layout.window - clip.samples)
         placed.append(Placed(index, start))
         end = start + clip.samples
         tokens += clip.tokens
@@ -132,6 +139,23 @@ def _pause(layout: Layout, draw: np.random.Generator, first: bool) -> int:
         longest *= _LONG_PAUSE
     shortest = 0.0 if first else min(_SHORTEST_PAUSE_SECONDS, longest)
     return int(draw.uniform(shortest, longest) * layout.sample_rate)
+
+
+def _start_after(
+    layout: Layout, draw: np.random.Generator, start: int, cut: bool
+) -> int:
+    """Where the recording begins that began at ``start`` of the window before.
+
+    Transcription goes on where it has written that a cut recording begins, a little
+    too early or too late. One that hardly begins goes unnoticed: the next window
+    follows without a gap.
+    """
+    loss = round(layout.longest_loss * layout.sample_rate)
+    if cut:
+        return int(draw.uniform(-loss, loss + 1))
+    if 0 < layout.window - start <= loss:
+        return start - layout.window
+    return _pause(layout, draw, first=True)
 
 
 def _goes_on(layout: Layout, draw: np.random.Generator, start: int) -> bool:

@@ -166,6 +166,40 @@ def test_windows_may_end_soon_after_somebody_begins_to_speak() -> None:
     assert len({placed.clip for placed in late}) > len(late) / 2
 
 
+def test_a_window_goes_on_where_the_one_before_was_left() -> None:
+    # Windows cannot be told apart by order, so by what they hold: a recording that
+    # is cut off in one begins another.
+    loss = round(0.12 * RATE)
+    layout = replace(LAYOUT, cut_share=1.0, silence_share=0.0, longest_loss=0.12)
+    windows = lay_out(CLIPS * 5, layout, seed=1, epoch=0)
+    cut = {w.placed[-1].clip for w in windows if w.placed[-1].cut}
+    firsts = {w.placed[0].clip: w.placed[0].start for w in windows}
+    starts = [firsts[clip] for clip in cut]
+    assert len(starts) > 50
+    assert all(-loss <= start <= loss for start in starts)
+    assert min(starts) < -0.8 * loss and max(starts) > 0.8 * loss
+    assert 0.3 < np.mean([start < 0 for start in starts]) < 0.7
+    # What hardly began there has begun when the next window begins.
+    others = [start for clip, start in firsts.items() if clip not in cut]
+    assert any(-loss <= start < 0 for start in others)
+    assert min(others) >= -loss
+    without = lay_out(CLIPS * 5, replace(layout, longest_loss=0.0), 1, 0)
+    assert min(placed.start for w in without for placed in w.placed) == 0
+
+
+def test_what_a_window_lacks_of_a_recording_is_not_heard(maker: BatchMaker) -> None:
+    path = maker.utterances[0].audio_path
+    save(path, np.linspace(0.1, 0.2, RATE, dtype=np.float32), RATE)
+    batch = maker.make([Window((Placed(0, -1_600),), WINDOW)], (0,))
+    sound = batch.audio_bs[0]
+    assert sound[0] / sound[14_399] == pytest.approx(0.11 / 0.2, rel=1e-3)
+    assert not sound[14_400:].any()
+    answer = batch.targets_bl[0][batch.counted_bl[0] > 0]
+    said = maker.tokenizer.decode_with_timestamps(answer.tolist())
+    assert said == "<|0.00|> Stop.<|0.90|><|endoftext|>"
+    assert batch.label_lengths_b[0] == len("stop")
+
+
 def test_transcription_goes_on_where_somebody_begins_at_the_end_of_a_window(
     maker: BatchMaker,
 ) -> None:

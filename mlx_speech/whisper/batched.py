@@ -163,7 +163,8 @@ class _OpenLane:
         timed = [self._timed(segment, place.offset, end) for segment in found or []]
         # Text that is placed behind the sound was made up.
         heard = [s for s in timed if s.text and s.start < end]
-        if heard:
+        # Without rules for times a text may end before its window begins.
+        if heard and round(heard[-1].end * FRAMES_PER_SECOND) > place.start:
             self._seek = min(self._seek, self._passed_over(heard[-1].end))
         done = self._lane.frame(min(self._seek, self._lane.frames))
         self._untold.append(([self._lane.segment(s) for s in heard], done))

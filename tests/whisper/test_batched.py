@@ -237,6 +237,22 @@ def test_silence_at_the_end_of_a_lane_is_not_heard_again(
     assert oracle.batches == [1, 1]
 
 
+def test_a_window_whose_times_run_backwards_is_heard_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    oracle = Oracle(monkeypatch)
+
+    def backwards(mel: np.ndarray, options: Any) -> DecodingResult:
+        assert len(oracle.batches) < 10, "the same window again and again"
+        # No rule holds for times where none are asked for.
+        tokens = [TIME + 50, 32, ord("a"), TIME, TIME, 32, ord("b")]
+        return DecodingResult(mx.zeros((1, 1)), "en", tokens=tokens, avg_logprob=-0.1)
+
+    monkeypatch.setattr(oracle, "_listen", backwards)
+    hear(record([("a", 1.0, 2.0)], 4.0), {"without_timestamps": True})
+    assert oracle.batches == [1]
+
+
 @pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("tones", [SPARSE, MIXED], ids=["sparse", "some"])
 def test_speech_that_the_model_passes_over_is_heard_by_itself(

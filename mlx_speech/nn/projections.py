@@ -30,7 +30,9 @@ FUSED = {
     "self_attn": ("qkv_proj", ("q_proj", "k_proj", "v_proj")),
     "encoder_attn": ("kv_proj", ("k_proj", "v_proj")),
 }
-_PART = re.compile(r"(.*\.(self_attn|encoder_attn))\.([qkv]_proj)\.(\w+)")
+_PART = re.compile(
+    r"(.*\.(self_attn|encoder_attn))\.([qkv]_proj)\.(weight|bias|scales|biases)"
+)
 _WHOLE = re.compile(r"(.*\.(self_attn|encoder_attn))\.(qkv_proj|kv_proj)\.(\w+)")
 POSITIONS = re.compile(r"(?:.*\.)?embed_positions")
 

@@ -49,6 +49,11 @@ def test_without_biases_there_is_none() -> None:
     assert same(split(fused), parts)
 
 
+def test_what_no_projection_has_stays_for_strict_loading_to_name() -> None:
+    parts = entries(STEM, "qkv", "qv") | {f"{STEM}.q_proj.mask": mx.ones((32, 32))}
+    assert f"{STEM}.q_proj.mask" in fuse(parts, 32)
+
+
 def test_a_bias_of_the_keys_is_fused_and_left_out_when_split() -> None:
     fused = fuse(entries(STEM, "qkv", "qkv"), 32)
     assert mx.abs(fused[f"{STEM}.qkv_proj.bias"][32:64]).min() > 0

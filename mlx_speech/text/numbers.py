@@ -12,6 +12,7 @@ ONES = tuple(_ONES.split())
 TENS = ("", "", *_TENS.split())
 # Beyond the named scales a number is read digit by digit.
 LARGEST = 10 ** (3 * (len(_SCALES) + 1))
+_MOST_DIGITS = len(str(LARGEST))
 
 _IRREGULAR_ORDINALS = {
     "one": "first",
@@ -62,9 +63,21 @@ def _below_thousand(number: int) -> str:
     return " ".join(words)
 
 
+def whole_number(text: str) -> str:
+    """A written whole number, "1,204", as the words of :func:`cardinal`."""
+    figures = text.replace(",", "")
+    # Python refuses to turn thousands of digits into a number.
+    return digits(figures) if len(figures) > _MOST_DIGITS else cardinal(int(figures))
+
+
 def ordinal(number: int) -> str:
     """``23`` -> "twenty third"."""
-    *before, last = cardinal(number).split()
+    return ordinal_of_words(cardinal(number))
+
+
+def ordinal_of_words(words: str) -> str:
+    """Ordinal of a cardinal in words: "twenty three" -> "twenty third"."""
+    *before, last = words.split()
     if last in _IRREGULAR_ORDINALS:
         last = _IRREGULAR_ORDINALS[last]
     elif last.endswith("y"):
@@ -104,22 +117,27 @@ def number(text: str) -> str:
     if len(whole) > 1 and whole.startswith("0"):
         words = digits(whole)
     else:
-        words = cardinal(int(whole or "0"))
+        words = whole_number(whole or "0")
     return f"{words} point {digits(fraction)}" if point and fraction else words
 
 
 def money(symbol: str, amount: str, scale: str = "") -> str:
-    """``("$", "3.50")`` -> "three dollars fifty"; ``("£", "2", "million")`` too."""
+    """An amount as words.
+
+    ``("$", "3.50")`` -> "three dollars and fifty cents", ``("£", "2", "million")`` ->
+    "two million pounds".
+    """
     one, several, hundredth, hundredths = CURRENCIES[symbol]
     if scale:
         return f"{number(amount)} {scale} {several}"
     whole, _, fraction = amount.replace(",", "").partition(".")
     if fraction and len(fraction) != 2:
         return f"{number(amount)} {several}"
-    units, cents = int(whole or "0"), int(fraction or "0")
+    units, cents = whole.lstrip("0"), int(fraction or "0")
     parts = []
     if units or not cents:
-        parts.append(f"{cardinal(units)} {one if units == 1 else several}")
+        words = whole_number(units or "0")
+        parts.append(f"{words} {one if units == '1' else several}")
     if cents:
         parts.append(f"{cardinal(cents)} {hundredth if cents == 1 else hundredths}")
     return " and ".join(parts)

@@ -96,7 +96,7 @@ def _ordinals(text: str) -> str:
     """``1st``, ``22nd``, ``3rd``, ``1,000th``."""
     return re.sub(
         r"\b(\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th)\b",
-        lambda m: numbers.ordinal(int(m[1].replace(",", ""))),
+        lambda m: numbers.ordinal_of_words(numbers.whole_number(m[1])),
         text,
         flags=re.IGNORECASE,
     )
@@ -120,7 +120,7 @@ def _fractions(text: str) -> str:
 
     def spoken(match: re.Match[str]) -> str:
         top, bottom = int(match[2]), int(match[3])
-        whole = f"{numbers.cardinal(int(match[1]))} and " if match[1] else ""
+        whole = f"{numbers.whole_number(match[1])} and " if match[1] else ""
         if not 2 <= bottom <= 20:
             return f"{whole}{numbers.cardinal(top)} over {numbers.cardinal(bottom)}"
         one, several = _FRACTIONS.get(bottom, (numbers.ordinal(bottom),) * 2)

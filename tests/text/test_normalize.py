@@ -130,6 +130,28 @@ def test_numbers_beyond_the_scales_are_read_digit_by_digit() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{}", "{}"),
+        ("{}th", "{} first"),
+        ("${}", "{} dollars"),
+        ("${}.50", "{} dollars and fifty cents"),
+        ("{} km", "{} kilometers"),
+        ("{} 1/2", "{} and a half"),
+        ("3.{}", "three point {}"),
+    ],
+)
+def test_more_digits_than_python_makes_a_number_of_are_read(
+    written: str, said: str
+) -> None:
+    figures = 5000 * "1"
+    spoken = " ".join(5000 * ["one"])
+    if "first" in said:
+        spoken = " ".join(4999 * ["one"])
+    assert normalize(written.format(figures)) == said.format(spoken)
+
+
+@pytest.mark.parametrize(
     ("number", "words"),
     [
         (1, "first"),

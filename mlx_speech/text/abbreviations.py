@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # Each is written with a full stop and matched without regard to case.
 # Never the end of a sentence: something must follow.
 LEADING = {
@@ -61,6 +63,9 @@ BEFORE_NUMBER = {
 }
 # Before a name, and elsewhere (after one).
 BY_POSITION = {"dr": ("doctor", "drive"), "st": ("saint", "street")}
+# What ends in a name that does not begin the sentence, in front of such a form: the St.
+# of "on Elm St." is no saint.
+NAME_IN_SENTENCE = re.compile(r"[a-z\d]\s+(?:[A-Z]\w+\s+)+$")
 
 # After a number: one of the unit, several.
 UNITS = {

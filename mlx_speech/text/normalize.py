@@ -68,8 +68,6 @@ _SYMBOL_WORDS = {
 _READABLE = frozenset("{},.?!;:-'") | frozenset(_SYMBOL_WORDS)
 _LONGEST_INITIALISM = 5
 _SENTENCE_END = re.compile(r"\W*$|\s+[A-Z]")
-# A name inside a sentence: the St. of "on Elm St." is no saint.
-_PLACE_NAME = re.compile(r"[a-z\d]\s+([A-Z]\w+\s+)+$")
 
 
 def _any_of(table: Iterable[str], following: str = "") -> re.Pattern[str]:
@@ -132,7 +130,8 @@ def _abbreviations(text: str) -> str:
     def by_position(match: re.Match[str]) -> str:
         title, place = short.BY_POSITION[match[1].lower()]
         after = text_after(match)
-        if re.match(r"\s+[A-Z]", after) and not _PLACE_NAME.search(text_before(match)):
+        follows_name = short.NAME_IN_SENTENCE.search(text_before(match))
+        if re.match(r"\s+[A-Z]", after) and not follows_name:
             return title
         return place + ("." if _SENTENCE_END.match(after) else "")
 

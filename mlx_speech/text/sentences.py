@@ -28,8 +28,6 @@ _WORD = re.compile(r"(?:\{[^{}]*\}|\S)+")
 _NO_WORDS = re.compile(r"[\s.!?…,;:'\"”\u2019»)\]—-]*")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)+")
 _LIST_NUMBER = re.compile(r"\s*[(\[]?\d{1,3}[.)]*")
-# A name inside a sentence: the St. of "on Elm St." is no saint.
-_PLACE_NAME = re.compile(r"[a-z\d]\s+(?:[A-Z]\w+\s+)+$")
 _OPENING = "\"'“\u2018«([{"
 _COMMON_STARTERS = (
     "a after all an and as at but by for from he her his how i if in it its my no not "
@@ -90,7 +88,7 @@ def _ends_sentence(before: str, marks: str, after: str) -> bool:
         return False
     capital = following[:1].isupper()
     if form in short.BY_POSITION and capital:
-        return bool(_PLACE_NAME.search(before[: len(before) - len(word)]))
+        return bool(short.NAME_IN_SENTENCE.search(before[: len(before) - len(word)]))
     if form in short.BEFORE_NAME and capital:
         # Six ft. of snow fell; Ft. Worth is hot.
         return not word[0].isupper()

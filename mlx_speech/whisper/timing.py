@@ -188,7 +188,7 @@ def add_word_timestamps(
         model, tokenizer, cross, num_frames, language, task: as for
             :func:`find_alignment`.
         last_speech_timestamp: seconds of the recording where the last word before this
-            window ended.
+            window ended; see :func:`shorten_after_pause`.
         prepend_punctuations, append_punctuations: marks that join the next word, and
             the one before.
 
@@ -272,7 +272,8 @@ def shorten_after_pause(
     Args:
         words: of the segment, at least one.
         usual: seconds that a word usually lasts.
-        last_speech: seconds of the recording where the words before ended.
+        last_speech: seconds of the recording where the words before ended; minus
+            infinity: not known, but long before.
     """
     longest = 2 * usual
     first, *others = words
@@ -285,8 +286,7 @@ def shorten_after_pause(
         boundary = others[0].end - longest
         first = replace(first, end=boundary)
         others[0] = replace(others[0], start=boundary)
-    # Not negative: all of this is more than two such lengths after the last speech.
-    return [replace(first, start=first.end - longest), *others]
+    return [replace(first, start=max(0.0, first.end - longest)), *others]
 
 
 def fit_segment(

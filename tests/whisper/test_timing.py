@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -22,9 +23,10 @@ from mlx_speech.whisper.timing import (
     add_word_timestamps,
     find_alignment,
     merge_punctuations,
+    shorten_after_pause,
 )
 from mlx_speech.whisper.tokenizer import Tokenizer
-from mlx_speech.writers import Segment
+from mlx_speech.writers import Segment, Word
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
 # Cases of the golden file; a test asserts that there are no more.
@@ -249,6 +251,13 @@ def test_words_of_one_position_lie_before_it(
     )
     assert (timed.start, timed.end) == (begins, begins)
     assert {(word.start, word.end) for word in timed.words or ()} == {(begins, begins)}
+
+
+def test_no_word_after_an_unknown_pause_begins_before_the_recording() -> None:
+    words = [Word(" So", 0.0, 0.1, 1.0), Word(" short", 2.5, 3.5, 1.0)]
+    first, second = shorten_after_pause(words, 0.5, last_speech=-math.inf)
+    assert (first.start, first.end) == (0.0, 0.1)
+    assert (second.start, second.end) == (2.5, 3.5)
 
 
 def test_no_text_has_no_words(open_window: Callable[[str, int], Window]) -> None:

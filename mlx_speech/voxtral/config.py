@@ -15,7 +15,7 @@ from mlx_speech.errors import SpeechError
 
 MODEL_TYPE = "voxtral"
 # Whisper's older names, which transformers also accepts in the audio tower's part.
-_ALIASES = {
+ALIASES = {
     "d_model": "hidden_size",
     "encoder_layers": "num_hidden_layers",
     "encoder_attention_heads": "num_attention_heads",
@@ -32,7 +32,7 @@ _MISTRAL_NAMES = {
 }
 # Defaults that transformers leaves out of a file or that Mistral takes for granted.
 _AUDIO_DEFAULTS = {"num_mel_bins": 128, "max_source_positions": 1500}
-_TEXT_DEFAULTS = {"rms_norm_eps": 1e-5, "max_position_embeddings": 131072}
+TEXT_DEFAULTS = {"rms_norm_eps": 1e-5, "max_position_embeddings": 131072}
 # What the modules have built in; a file that says otherwise is refused.
 _FIXED_AUDIO = {"activation_function": "gelu", "scale_embedding": False}
 _FIXED_TEXT = {
@@ -173,7 +173,7 @@ class VoxtralConfig:
         if "text_config" in values:
             audio = section(values, "audio_config")
             text = section(values, "text_config")
-            audio = {_ALIASES.get(key, key): value for key, value in audio.items()}
+            audio = {ALIASES.get(key, key): value for key, value in audio.items()}
             text = text | {"rope_theta": rope_theta(text)}
             if values.get("projector_hidden_act", "gelu") != "gelu":
                 raise invalid(
@@ -187,7 +187,7 @@ class VoxtralConfig:
         refuse_unusual(text, _FIXED_TEXT)
         return cls(
             build(AudioConfig, _AUDIO_DEFAULTS | audio, "the audio tower"),
-            build(TextConfig, _TEXT_DEFAULTS | text, "the decoder"),
+            build(TextConfig, TEXT_DEFAULTS | text, "the decoder"),
             values.get("audio_token_id", cls.audio_token_id),
         )
 
@@ -202,15 +202,13 @@ def from_mistral(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     """
     whisper = section(section(values, "multimodal"), "whisper_model_args")
     encoder = section(whisper, "encoder_args")
-    audio = _renamed(encoder) | encoder.get("audio_encoding_args", {})
-    audio |= whisper.get("downsample_args", {})
+    audio = _renamed(encoder) | optional_section(encoder, "audio_encoding_args")
+    audio |= optional_section(whisper, "downsample_args")
     # Layouts of the same model write the absent table of positions as null.
     audio = {key: value for key, value in audio.items() if value is not None}
     text = _renamed(values)
     if "max_seq_len" in text:
         text["max_position_embeddings"] = text["max_seq_len"]
-    if text.get("sliding_window") is not None:
-        text["sliding_window"] = int(text["sliding_window"])
     return audio, text
 
 
@@ -220,26 +218,32 @@ def rope_theta(values: Mapping[str, Any]) -> float:
     Raises:
         SpeechError: absent, in both spellings differently, or positions are scaled.
     """
-    nested = values.get("rope_parameters") or {}
-    scaling = values.get("rope_scaling") or {}
-    kinds = {
-        part.get("rope_type", part.get("type", "default")) for part in (nested, scaling)
-    }
-    if kinds != {"default"}:
-        raise invalid(f"its positions are scaled: {sorted(kinds - {'default'})}")
+    nested = optional_section(values, "rope_parameters")
+    scaling = optional_section(values, "rope_scaling")
+    for part in (nested, scaling):
+        kind = part.get("rope_type", part.get("type", "default"))
+        if kind != "default":
+            raise invalid(f"its positions are scaled: {kind}")
     given = [part.get("rope_theta") for part in (nested, values)]
-    found = {theta for theta in given if theta is not None}
-    if len(found) != 1:
+    found = [theta for theta in given if theta is not None]
+    if not found or found[0] != found[-1]:
         raise invalid(f"rope_theta is {' and '.join(map(str, found)) or 'missing'}")
-    return found.pop()
+    return found[0]
 
 
 def section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A part of a configuration (SpeechError: it is missing, or is no object)."""
     part = values.get(name)
-    if not isinstance(part, Mapping):
+    if part is None:
         raise invalid(f"{name} is missing")
+    if not isinstance(part, Mapping):
+        raise invalid(f"{name} is {part!r}, not an object")
     return dict(part)
+
+
+def optional_section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """As :func:`section`; empty where there is none, or null stands for it."""
+    return {} if values.get(name) is None else section(values, name)
 
 
 def build(kind: type[Any], values: Mapping[str, Any], what: str) -> Any:
@@ -276,15 +280,24 @@ def refuse_unusual(values: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
 
 
 def check_counts(config: Any) -> None:
-    """Raise SpeechError unless every number of a configuration is positive."""
-    kinds_of = {each.name: str(each.type) for each in fields(config)}
-    for name, value in asdict(config).items():
-        if value is None:
+    """Raise SpeechError unless every number of a configuration is positive.
+
+    Only a field that may be None by its annotation, such as ``int | None``, may be.
+    """
+    for each in fields(config):
+        value, annotation = getattr(config, each.name), str(each.type)
+        if value is None and "None" in annotation:
             continue
-        whole = "float" not in kinds_of[name]
-        kinds = int if whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or value <= 0:
-            raise invalid(f"{name} is {value!r}, not a positive number")
+        check_positive(each.name, value, whole="float" not in annotation)
+
+
+def check_positive(name: str, value: Any, whole: bool = True) -> None:
+    """Raise SpeechError unless a setting is a positive number, whole where asked."""
+    kinds = int if whole else (int, float)
+    known = isinstance(value, kinds) and not isinstance(value, bool)
+    # Written so that NaN is refused too.
+    if not known or not 0 < value < 2**63:
+        raise invalid(f"{name} is {value!r}, not a positive number")
 
 
 def check_heads_share(queries: int, keys: int) -> None:

@@ -26,7 +26,7 @@ _MISTRAL = "mm_whisper_embeddings."
 CONVOLUTION = re.compile(r"audio_tower\.(?:embedder\.)?conv[12]\.weight")
 
 # Parts of a Mistral name of one layer -> Hugging Face's, in the decoder.
-DECODER_PARTS = {
+_DECODER_PARTS = {
     "attention.wq": "self_attn.q_proj",
     "attention.wk": "self_attn.k_proj",
     "attention.wv": "self_attn.v_proj",
@@ -145,7 +145,7 @@ def mistral_name(module: str) -> str | None:
     if module in _MISTRAL_NAMES:
         return _MISTRAL_NAMES[module]
     for pattern, parts, prefix in (
-        (_DECODER_LAYER, DECODER_PARTS, "language_model.model.layers"),
+        (_DECODER_LAYER, _DECODER_PARTS, "language_model.model.layers"),
         (_ENCODER_LAYER, _ENCODER_PARTS, "audio_tower.layers"),
     ):
         match = pattern.fullmatch(module)

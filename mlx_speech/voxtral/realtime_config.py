@@ -11,9 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mlx_speech.voxtral.config import (
+    ALIASES,
+    TEXT_DEFAULTS,
     TextConfig,
     build,
     check_counts,
+    check_positive,
     from_mistral,
     invalid,
     refuse_unusual,
@@ -22,16 +25,10 @@ from mlx_speech.voxtral.config import (
 )
 
 MODEL_TYPE = "voxtral_realtime"
+TOKEN_MILLISECONDS = 80
 # The second convolution makes one position of two frames of the mel spectrogram.
 FRAMES_PER_POSITION = 2
-_ALIASES = {
-    "d_model": "hidden_size",
-    "encoder_layers": "num_hidden_layers",
-    "encoder_attention_heads": "num_attention_heads",
-    "encoder_ffn_dim": "intermediate_size",
-}
 _AUDIO_DEFAULTS = {"num_mel_bins": 128, "rms_norm_eps": 1e-5, "sliding_window": 750}
-_TEXT_DEFAULTS = {"rms_norm_eps": 1e-5, "max_position_embeddings": 131072}
 # What the modules have built in; a file that says otherwise is refused.
 _FIXED_AUDIO = {
     "activation_function": "gelu",
@@ -102,9 +99,7 @@ class RealtimeConfig:
 
     def __post_init__(self) -> None:
         for name in ("downsample_factor", "delay_tokens", "delay_channels"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise invalid(f"{name} is {value!r}, not a positive number")
+            check_positive(name, getattr(self, name))
 
     @property
     def frames_per_token(self) -> int:
@@ -146,18 +141,28 @@ class RealtimeConfig:
             whole = _with_multimodal(values)
             audio, text = from_mistral(whole)
             factor = audio.get("downsample_factor", 4)
-            delay = round(values.get("transcription_delay_ms", 480) / 80)
+            delay = delay_in_tokens(values.get("transcription_delay_ms", 480))
         refuse_unusual(audio, _FIXED_AUDIO)
         refuse_unusual(text, _FIXED_TEXT)
         if text.get("sliding_window") is None:
             raise invalid("the decoder has no sliding_window")
         return cls(
             build(RealtimeAudioConfig, _AUDIO_DEFAULTS | audio, "the audio tower"),
-            build(TextConfig, _TEXT_DEFAULTS | text, "the decoder"),
+            build(TextConfig, TEXT_DEFAULTS | text, "the decoder"),
             factor,
             delay,
             text.get("ada_rms_norm_t_cond_dim", DELAY_CHANNELS),
         )
+
+
+def delay_in_tokens(milliseconds: Any) -> int:
+    """The delay that Mistral's files give, ``transcription_delay_ms``, in tokens.
+
+    Raises:
+        SpeechError: it is no positive number.
+    """
+    check_positive("transcription_delay_ms", milliseconds, whole=False)
+    return round(milliseconds / TOKEN_MILLISECONDS)
 
 
 def is_realtime(values: Mapping[str, Any]) -> bool:
@@ -174,7 +179,7 @@ def _decoder(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _from_hf(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     audio, text = section(values, "audio_config"), section(values, "text_config")
-    audio = {_ALIASES.get(key, key): value for key, value in audio.items()}
+    audio = {ALIASES.get(key, key): value for key, value in audio.items()}
     return (
         audio | {"rope_theta": rope_theta(audio)},
         text | {"rope_theta": rope_theta(text)},

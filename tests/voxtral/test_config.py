@@ -106,6 +106,12 @@ def test_released_sizes_make_375_tokens_of_30_seconds() -> None:
         ("text_config", {"num_key_value_heads": 5}, "32 heads cannot share 5 heads"),
         ("text_config", {"vocab_size": -1}, "vocab_size is -1"),
         ("text_config", {"vocab_size": "many"}, "vocab_size is 'many'"),
+        ("text_config", {"rms_norm_eps": float("nan")}, "rms_norm_eps is nan"),
+        ("text_config", {"num_key_value_heads": None}, "num_key_value_heads is None"),
+        ("text_config", {"rope_theta": [1e8]}, "rope_theta is \\[100000000.0\\]"),
+        ("text_config", {"rope_parameters": "long"}, "rope_parameters is 'long'"),
+        ("text_config", {"rope_scaling": {"type": []}}, "positions are scaled"),
+        ("audio_config", {"hidden_size": None}, "hidden_size is None"),
         ("audio_config", {"intermediate_size": 5000}, "cannot join frames"),
         ("audio_config", {"max_source_positions": 1501}, "are no multiple of the 4"),
         ("audio_config", {"activation_function": "relu"}, "activation_function"),
@@ -141,4 +147,16 @@ def test_what_is_missing_is_named(damage: Callable[[Any], Any], message: str) ->
     values = copy.deepcopy(MINI)
     damage(values)
     with pytest.raises(SpeechError, match=message):
+        VoxtralConfig.from_dict(values)
+
+
+def test_parts_of_mistrals_form_that_are_no_objects_are_named(
+    recipe: ModuleType,
+) -> None:
+    values = copy.deepcopy(recipe.mistral_params())
+    whisper = values["multimodal"]["whisper_model_args"]
+    whisper["downsample_args"] = None  # as if absent: the sizes below say it too
+    VoxtralConfig.from_dict(values)
+    whisper["encoder_args"]["audio_encoding_args"] = "mel"
+    with pytest.raises(SpeechError, match="audio_encoding_args is 'mel', not an obj"):
         VoxtralConfig.from_dict(values)

@@ -219,6 +219,9 @@ def test_forms_of_the_configuration_mean_the_same(
         ({"tied_embeddings": False}, "tied_embeddings is False instead of True"),
         ({"ada_rms_norm_t_cond": False}, "ada_rms_norm_t_cond is False"),
         ({"multimodal": {}}, "whisper_model_args is missing"),
+        ({"sliding_window": "wide"}, "sliding_window is 'wide'"),
+        ({"transcription_delay_ms": None}, "transcription_delay_ms is None"),
+        ({"transcription_delay_ms": float("nan")}, "transcription_delay_ms is nan"),
     ],
 )
 def test_settings_that_make_another_network_are_refused(

@@ -34,8 +34,6 @@ MLP_FACTOR = 4
 MULTILINGUAL_VOCABULARY = 51865
 # English, multilingual, and multilingual with Cantonese (large-v3).
 OPENAI_VOCABULARIES = (51864, 51865, 51866)
-# Rows of the vocabulary that are no languages, in the multilingual vocabularies.
-ROWS_BESIDE_LANGUAGES = 51766
 
 
 @dataclass(frozen=True)
@@ -113,11 +111,6 @@ class WhisperConfig:
     def is_multilingual(self) -> bool:
         """Whether the vocabulary can be OpenAI's multilingual one (not .en)."""
         return self.n_vocab >= MULTILINGUAL_VOCABULARY
-
-    @property
-    def num_languages(self) -> int:
-        """Languages of OpenAI's vocabularies: 99, or 100 since large-v3."""
-        return self.n_vocab - ROWS_BESIDE_LANGUAGES + (not self.is_multilingual)
 
     @property
     def has_openai_vocabulary(self) -> bool:

@@ -39,11 +39,6 @@ class DecoderCache:
         """Tokens that are in."""
         return self.layers[0].length
 
-    @property
-    def capacity(self) -> int:
-        """Tokens that fit."""
-        return self.layers[0].capacity
-
     def reorder(self, indices: mx.array) -> None:
         """Replace row i by row ``indices[i]``; there may be more or fewer rows."""
         for layer in self.layers:
@@ -135,8 +130,6 @@ class Whisper(nn.Module):
         tokens_bl: mx.array,
         cross: CrossKeyValues,
         cache: DecoderCache | None = None,
-        offset: int | None = None,
-        padding: mx.array | None = None,
         keep: Sequence[int] | None = None,
     ) -> mx.array:
         """Logits of the token after each token.
@@ -146,10 +139,6 @@ class Whisper(nn.Module):
                 are more rows than windows (beams, or several samples of one window).
             cross: keys and values of the windows.
             cache: earlier tokens; those given are added.
-            offset: position of the first token; None: the length of the cache.
-            padding: [rows], how many of the first tokens (cached ones included) are
-                none, so that prompts of unequal length end together. What these tokens
-                are has no influence.
             keep: indices of the tokens whose logits are wanted; None: all.
 
         Returns:
@@ -158,7 +147,7 @@ class Whisper(nn.Module):
         Raises:
             SpeechError: more tokens than the model can hold, or a cache that is full.
         """
-        x, mask = self._embed(tokens_bl, cache, offset, padding)
+        x, mask = self._embed(tokens_bl, cache)
         caches = cache.layers if cache is not None else [None] * len(cross)
         for layer, layer_cache, context in zip(
             self.decoder.layers, caches, cross, strict=True
@@ -184,7 +173,7 @@ class Whisper(nn.Module):
             [rows, heads, length, positions], in the order of ``heads``.
         """
         heads = self.config.alignment_heads if heads is None else heads
-        x, mask = self._embed(tokens_bl, None, None, None)
+        x, mask = self._embed(tokens_bl, None)
         scores: dict[tuple[int, int], mx.array] = {}
         layers = zip(self.decoder.layers, cross, strict=True)
         for index, (layer, context) in enumerate(layers):
@@ -199,16 +188,11 @@ class Whisper(nn.Module):
         return self._logits(x, keep), stacked
 
     def _embed(
-        self,
-        tokens_bl: mx.array,
-        cache: DecoderCache | None,
-        offset: int | None,
-        padding: mx.array | None,
-    ) -> tuple[mx.array, mx.array | str | None]:
+        self, tokens_bl: mx.array, cache: DecoderCache | None
+    ) -> tuple[mx.array, str | None]:
         """Tokens with their positions, and the mask of the self-attention."""
         length = tokens_bl.shape[1]
-        earlier = cache.length if cache is not None else 0
-        first = earlier if offset is None else offset
+        first = cache.length if cache is not None else 0
         if first + length > self.config.n_text_ctx:
             raise SpeechError(
                 f"{first + length} tokens are more than the {self.config.n_text_ctx} "
@@ -217,16 +201,7 @@ class Whisper(nn.Module):
             )
         table = self.decoder.embed_positions
         x = self.decoder.embed_tokens(tokens_bl).astype(table.dtype)
-        if padding is None:
-            mask = "causal" if length > 1 else None
-            return x + table[first : first + length], mask
-        positions = mx.arange(first, first + length) - padding[:, None]
-        queries = mx.arange(earlier, earlier + length)[:, None]
-        keys = mx.arange(earlier + length)[None]
-        visible = (keys <= queries) & (keys >= padding[:, None, None])
-        # A token that is none sees itself: a query without keys would be NaN.
-        visible = visible | (keys == queries)
-        return x + table[mx.maximum(positions, 0)], visible[:, None]
+        return x + table[first : first + length], "causal" if length > 1 else None
 
     def _logits(self, x_blc: mx.array, keep: Sequence[int] | None) -> mx.array:
         if keep is not None:

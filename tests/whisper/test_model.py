@@ -154,30 +154,6 @@ def test_trimmed_cache_forgets_the_tokens_behind(
         cache.trim(7)
 
 
-def test_padding_in_front_changes_nothing(
-    small: Whisper, windows: CrossKeyValues
-) -> None:
-    """Prompts of unequal length, decoded together, in one go and token by token."""
-    prompts = mx.random.randint(0, 97, (2, 7), key=mx.random.key(4))
-    short = prompts[1:, 3:]
-    padding = mx.array([0, 3])
-    alone = small.decode(short, [(k[1:], v[1:]) for k, v in windows])
-    for junk in (0, 96):
-        padded = mx.concatenate([mx.full((1, 3), junk), short], axis=1)
-        batch = mx.concatenate([prompts[:1], padded])
-        together = small.decode(batch, windows, padding=padding)
-        assert relative(together[1:, 3:], alone) < TOLERANCE
-        first = small.decode(prompts[:1], [(k[:1], v[:1]) for k, v in windows])
-        assert relative(together[:1], first) < TOLERANCE
-        cache = small.new_cache()
-        small.decode(batch[:, :5], windows, cache, padding=padding)
-        last = [
-            small.decode(batch[:, at : at + 1], windows, cache, padding=padding)
-            for at in (5, 6)
-        ]
-        assert relative(mx.concatenate(last, 1), together[:, 5:]) < TOLERANCE
-
-
 def test_kept_logits_are_those_of_the_chosen_tokens(
     small: Whisper, windows: CrossKeyValues
 ) -> None:

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlx_speech.cli.console import print_data, print_note, print_piece
+from mlx_speech.cli.outcome import broken_off
 from mlx_speech.errors import SpeechError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlx_speech.voxtral.transcribe import Answer
 
 EXAMPLES = """
@@ -72,7 +75,7 @@ def ask(
 ) -> None:
     """Answer a question about one or several recordings."""
     sources, question = _split(words)
-    from mlx_speech.audio.io import load
+    from mlx_speech.audio.io import load, source_name
     from mlx_speech.cli.listeners import open_listener
     from mlx_speech.cli.listening_flags import ModelFlags
     from mlx_speech.models import LISTENING_RATE
@@ -85,7 +88,10 @@ def ask(
     chosen: Sampling = replace(
         CHAT_SAMPLING, temperature=temperature, top_p=top_p, seed=seed
     )
-    clips = [load(source, LISTENING_RATE)[0] for source in sources]
+    clips = [
+        load(source, LISTENING_RATE, _warner(source_name(source)))[0]
+        for source in sources
+    ]
     flags = ModelFlags(model=model, model_dir=model_dir, offline=offline)
     loaded = open_listener(flags, quiet)
     if not isinstance(loaded, Voxtral):
@@ -101,6 +107,10 @@ def ask(
         on_text=None if as_json else print_piece,
     )
     _finish(answer, sources, question, as_json, quiet)
+
+
+def _warner(title: str) -> Callable[[float], None]:
+    return lambda missing: print_note(f"note: {broken_off(title, missing)}")
 
 
 def _finish(

@@ -15,7 +15,7 @@ import typer
 from mlx_speech.cli.console import print_rows
 from mlx_speech.cli.grouped_options import grouped
 from mlx_speech.cli.listening_flags import ModelFlags, Task
-from mlx_speech.cli.outcome import STOPPED
+from mlx_speech.cli.outcome import STOPPED, broken_off
 from mlx_speech.errors import SpeechError
 
 if TYPE_CHECKING:
@@ -162,9 +162,15 @@ def find_sound(
     if str(path) != "-" and not path.expanduser().exists():
         raise SpeechError(f"no such audio file: `{path}`", "check the path")
     from mlx_speech.audio import AudioBlocks
+    from mlx_speech.audio.io import source_name
     from mlx_speech.cli.live_sound import RecordedSound
 
-    blocks = AudioBlocks(path, LISTENING_RATE, BLOCK_SECONDS)
+    blocks = AudioBlocks(
+        path,
+        LISTENING_RATE,
+        BLOCK_SECONDS,
+        lambda missing: warn(broken_off(source_name(path), missing)),
+    )
     return lambda: nullcontext(RecordedSound(blocks))
 
 

@@ -28,6 +28,14 @@ def plain_failure(source: str, error: OSError) -> SpeechError:
     return SpeechError(f"`{source}`: {error.strerror or error}")
 
 
+def broken_off(title: str, seconds: float) -> str:
+    """What to say of a recording that lacks so many seconds of what it announces."""
+    return (
+        f"`{title}` breaks off: the last {seconds:.1f} s that its header announces "
+        "are missing"
+    )
+
+
 def some_failed(failures: Sequence[tuple[str, SpeechError]], total: int) -> SpeechError:
     """The last line of a run in which something failed, and was said then."""
     from mlx_speech.corpus import listed

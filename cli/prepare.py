@@ -13,7 +13,7 @@ import typer
 from mlx_speech.cli.console import Bar, print_data, print_error, print_note, print_rows
 from mlx_speech.cli.grouped_options import grouped
 from mlx_speech.cli.listening_flags import DecodingFlags, ModelFlags
-from mlx_speech.cli.outcome import is_in_vain, some_failed, stopped
+from mlx_speech.cli.outcome import broken_off, is_in_vain, some_failed, stopped
 from mlx_speech.cli.recordings import (
     STANDARD_INPUT,
     Gathered,
@@ -175,6 +175,9 @@ class _Run:
                         total = max(1, round(state.seconds))
                         bar.update(round(end), total, f"s  {len(state.pieces)} pieces")
 
+                    def warn(missing: float) -> None:
+                        print_note(f"note: {broken_off(recording.title, missing)}")
+
                     cut_recording(
                         name,
                         progress,
@@ -182,6 +185,7 @@ class _Run:
                         self.folder.wavs,
                         self.listener,
                         keep,
+                        warn,
                     )
             self.done += 1
         except SpeechError as error:

@@ -13,7 +13,13 @@ import typer
 from mlx_speech.cli.console import as_clock, print_data, print_error
 from mlx_speech.cli.grouped_options import grouped
 from mlx_speech.cli.listening_flags import DecodingFlags, ModelFlags
-from mlx_speech.cli.outcome import is_in_vain, plain_failure, some_failed, stopped
+from mlx_speech.cli.outcome import (
+    broken_off,
+    is_in_vain,
+    plain_failure,
+    some_failed,
+    stopped,
+)
 from mlx_speech.cli.recordings import Recording, gather
 from mlx_speech.cli.subtitle_flags import SubtitleFlags
 from mlx_speech.cli.transcription_output import (
@@ -216,7 +222,11 @@ class _Run:
         )
 
         began = time.perf_counter()
-        samples = listening_samples(recording.source)
+
+        def warn(missing: float) -> None:
+            self.screen.warn(f"note: {broken_off(recording.title, missing)}")
+
+        samples = listening_samples(recording.source, warn)
         seconds = len(samples) / LISTENING_RATE
         streams = "on_text" in listening_options(self.model)
         self.screen.begin(recording.title, seconds, streams)

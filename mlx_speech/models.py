@@ -182,10 +182,17 @@ def transcribe(
     return module.transcribe(model, samples, wanted, **options)
 
 
-def listening_samples(source: AudioSource) -> np.ndarray:
+def listening_samples(
+    source: AudioSource, on_missing: Callable[[float], None] = lambda seconds: None
+) -> np.ndarray:
     """A recording as float32 [samples] at LISTENING_RATE, read in blocks.
 
     Of a file, no more than that is ever in memory, whatever its own rate is.
+
+    Args:
+        source: as in :func:`transcribe`.
+        on_missing: told the seconds that a copy lacks which broke off, see
+            ``mlx_speech.audio.load``.
 
     Raises:
         SpeechError: it cannot be read.
@@ -198,7 +205,7 @@ def listening_samples(source: AudioSource) -> np.ndarray:
         return load(source, LISTENING_RATE)[0]
     samples = np.empty(0, np.float32)
     filled = 0
-    for block in AudioBlocks(source, LISTENING_RATE):
+    for block in AudioBlocks(source, LISTENING_RATE, on_missing=on_missing):
         # Growing in place, or joining blocks at the end would take twice the memory.
         while filled + len(block) > len(samples):
             samples.resize(len(samples) + _GROWTH, refcheck=False)
@@ -299,7 +306,7 @@ def _family(path: Path) -> str:
         for name, keys in UNNAMED.items():
             if set(content) >= keys:
                 return name
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise SpeechError(
             f"`{path}` has an unknown layout: model_type is {family!r}",
             f"known are {', '.join(FAMILIES)} and the VITS release's training folders",

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, TypeAlias
 import mlx.core as mx
 import numpy as np
 
+from mlx_speech.audio.lengths import is_endless, missing_seconds
 from mlx_speech.errors import SpeechError
 from mlx_speech.files import replacing_file
 
@@ -37,11 +38,15 @@ _SAVED_AS = {
     ".ogg": ("OGG", "VORBIS"),
 }
 # libsndfile's Vorbis encoder overflows its stack when given minutes at once.
-_WRITE_BLOCK = 1 << 16
+_BLOCK = 1 << 16
 _MOST_CHANNELS = 64
 
 
-def load(source: AudioSource, sample_rate: int | None = None) -> tuple[np.ndarray, int]:
+def load(
+    source: AudioSource,
+    sample_rate: int | None = None,
+    on_missing: Callable[[float], None] = lambda seconds: None,
+) -> tuple[np.ndarray, int]:
     """Read a recording as mono.
 
     Args:
@@ -49,6 +54,8 @@ def load(source: AudioSource, sample_rate: int | None = None) -> tuple[np.ndarra
             (samples [samples] or [samples, channels], sample_rate); integer samples
             are scaled by their type's range.
         sample_rate: resample to this many hertz; None keeps the recording's own.
+        on_missing: told the seconds that the recording's header announces and that are
+            not there, if any: a copy that broke off.
 
     Returns:
         float32 [samples] (in -1..1 unless a float file holds more) and their rate.
@@ -65,6 +72,8 @@ def load(source: AudioSource, sample_rate: int | None = None) -> tuple[np.ndarra
         with open_sound(source) as file:
             rate = file.samplerate
             samples = read_frames(file, -1, name)
+            if missing := missing_seconds(file, len(samples)):
+                on_missing(missing)
     mono = to_mono(samples, name)
     if sample_rate is None:
         return mono, int(rate)
@@ -120,8 +129,8 @@ def save(path: str | Path, samples: np.ndarray | mx.array, sample_rate: int) -> 
     with soundfile.SoundFile(
         encoded, "w", int(sample_rate), 1, subtype, format=container
     ) as file:
-        for start in range(0, len(values), _WRITE_BLOCK):
-            file.write(values[start : start + _WRITE_BLOCK])
+        for start in range(0, len(values), _BLOCK):
+            file.write(values[start : start + _BLOCK])
     # Encoding in memory leaves one plain write to the disk, whose errors are explained.
     with replacing_file(path) as temporary:
         temporary.write_bytes(encoded.getvalue())
@@ -208,6 +217,9 @@ def open_sound(source: str | Path | BinaryIO) -> Iterator[Any]:
             yield sound
         return
     with sound:
+        if is_endless(sound):
+            # soundfile seeks after every block, which fails at an end nobody knows.
+            sound.seekable = lambda: False
         yield sound
 
 
@@ -216,11 +228,20 @@ def read_frames(sound: Any, frames: int, name: str) -> np.ndarray:
     import soundfile
 
     try:
+        if frames < 0 and is_endless(sound):
+            return _read_to_end(sound)
         return sound.read(frames, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise SpeechError(
             f"`{name}` is damaged: {_reason(error)}", "copy or record it again"
         ) from error
+
+
+def _read_to_end(sound: Any) -> np.ndarray:
+    blocks = [np.zeros((0, sound.channels), np.float32)]
+    while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
+        blocks.append(block)
+    return np.concatenate(blocks)
 
 
 def to_mono(samples: np.ndarray, name: str, start: int = 0) -> np.ndarray:

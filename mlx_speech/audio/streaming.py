@@ -7,7 +7,7 @@ and the clipping included.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_speech.audio.io import open_sound, read_frames, source_name, to_mono
+from mlx_speech.audio.lengths import missing_seconds
 from mlx_speech.audio.mel import (
     MelSpec,
     normalise_log_mel,
@@ -34,6 +35,7 @@ class AudioBlocks:
         source: as :func:`mlx_speech.audio.load`, except for arrays.
         sample_rate: hertz of the blocks.
         block_seconds: length of what is read at a time.
+        on_missing: as there, at the end of each iteration.
 
     Raises:
         SpeechError: on iteration, as :func:`mlx_speech.audio.load`.
@@ -44,6 +46,7 @@ class AudioBlocks:
         source: str | Path | BinaryIO,
         sample_rate: int,
         block_seconds: float = 10.0,
+        on_missing: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         if sample_rate < 1 or block_seconds <= 0:
             raise SpeechError(
@@ -52,6 +55,7 @@ class AudioBlocks:
         self.source = source
         self.sample_rate = sample_rate
         self.block_seconds = block_seconds
+        self.on_missing = on_missing
 
     def __iter__(self) -> Iterator[np.ndarray]:
         name = source_name(self.source)
@@ -68,6 +72,8 @@ class AudioBlocks:
                     yield mono
             if position == 0:
                 raise SpeechError(f"`{name}` has no samples", "record or copy it again")
+            if missing := missing_seconds(sound, position):
+                self.on_missing(missing)
             if resampler is not None:
                 tail = resampler.resample_chunk(np.empty(0, np.float32), last=True)
                 if len(tail):

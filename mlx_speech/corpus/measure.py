@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlx_speech.errors import SpeechError
-
-if TYPE_CHECKING:
-    from soundfile import SoundFile
 
 BLOCK_FRAMES = 1 << 16
 LEVEL_SECONDS = 0.01
@@ -20,11 +15,8 @@ CLIPPED_LEVEL = 0.999
 # A lone sample at full scale is a normalised file; a clipped wave stays there.
 CLIPPED_RUN = 3
 SILENT_PEAK = 1e-4  # -80 dB of full scale: nothing but the noise of a converter
-
+# A recording that lacks more of its length does not hold what its transcript says.
 CUT_SHARE = 0.01
-# A program that writes wav into a pipe cannot know its length and claims the most.
-STREAMED_BYTES = 0x7FFFF000
-_CLAIMED_BYTES = re.compile(r"^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)", re.M)
 
 
 class UnreadableError(Exception):
@@ -70,6 +62,7 @@ def measure(path: Path, silence_db: float = 40.0) -> Measurement:
     import soundfile
 
     from mlx_speech.audio.io import open_sound
+    from mlx_speech.audio.lengths import announced_frames
 
     try:
         with open_sound(path) as file:
@@ -78,31 +71,16 @@ def measure(path: Path, silence_db: float = 40.0) -> Measurement:
             meter = _Meter(file.samplerate, file.channels)
             while len(block := file.read(BLOCK_FRAMES, "float32", always_2d=True)):
                 meter.add(block)
-            announced = _announced_frames(file)
+            announced = announced_frames(file) or 0
             if meter.frames < announced * (1 - CUT_SHARE):
-                raise UnreadableError(
-                    f"breaks off after {meter.frames} of {announced} samples"
-                )
+                there, all_ = (n / file.samplerate for n in (meter.frames, announced))
+                raise UnreadableError(f"breaks off after {there:.1f} of {all_:.1f} s")
     except SpeechError as error:
         reason = error.message.replace(f"`{path}` ", "")
         raise UnreadableError(reason) from error
     except soundfile.SoundFileError as error:
         raise UnreadableError(f"is damaged: {str(error).rstrip('.')}") from error
     return meter.result(silence_db)
-
-
-def _announced_frames(file: SoundFile) -> int:
-    """The length that the file claims; 0 where the claim means nothing."""
-    if file.format == "MP3":  # without a Xing header it is a guess from the bit rate
-        return 0
-    # libsndfile shortens its count to what is there, and tells only its log.
-    claim = _CLAIMED_BYTES.search(file.extra_info)
-    if claim is None:
-        return file.frames
-    claimed, present = map(int, claim.groups())
-    if claimed >= STREAMED_BYTES:
-        return file.frames
-    return file.frames * claimed // max(present, 1)
 
 
 class _Meter:

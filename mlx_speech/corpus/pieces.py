@@ -132,6 +132,7 @@ def cut_recording(
     wavs: Path,
     listener: Listener,
     on_piece: Callable[[Progress], None],
+    on_missing: Callable[[float], None] = lambda seconds: None,
 ) -> None:
     """Cut a recording into pieces, and write the kept ones to ``wavs``.
 
@@ -142,11 +143,13 @@ def cut_recording(
         wavs: folder of the pieces.
         listener: writes down what is said.
         on_piece: called after every piece and at the end, to keep ``progress``.
+        on_missing: told the seconds that a recording lacks which broke off, see
+            ``mlx_speech.audio.load``.
 
     Raises:
         SpeechError: the recording cannot be read, or a piece not be written.
     """
-    samples, rate = load(progress.source, settings.sample_rate)
+    samples, rate = load(progress.source, settings.sample_rate, on_missing)
     progress.seconds = len(samples) / rate
     spans = cut_at_silences(samples, rate, settings.longest, settings.shortest)
     for number, span in enumerate(spans, start=1):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_speech.audio.io import open_sound
+from mlx_speech.audio.io import open_sound, read_frames
+from mlx_speech.audio.lengths import is_endless
 from mlx_speech.corpus import Utterance, listed, read_corpus, split_validation
 from mlx_speech.errors import SpeechError
 from mlx_speech.nn.quantized import quantized_layers
@@ -205,10 +206,15 @@ def _usable(
 
 
 def sample_count(path: Path) -> int:
-    """Samples of a recording at the model's rate, from its header.
+    """Samples of a recording at the model's rate, from its header where it counts.
 
     Raises:
         SpeechError: the file cannot be read.
     """
     with open_sound(path) as sound:
-        return -(-sound.frames * SAMPLE_RATE // sound.samplerate)
+        frames = (
+            len(read_frames(sound, -1, str(path)))
+            if is_endless(sound)
+            else sound.frames
+        )
+        return -(-frames * SAMPLE_RATE // sound.samplerate)

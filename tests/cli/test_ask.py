@@ -61,6 +61,16 @@ def run(command: Run, model: Path) -> Run:
     return partial(command, "ask", "-m", model, "--max-tokens", 6)
 
 
+def test_a_recording_that_broke_off_is_told_of(
+    run: Run, clips: list[Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "cut.wav"
+    path.write_bytes(clips[0].read_bytes()[: -2 * 8000])
+    code, _, err = run(path, "Which is louder?", "-q")
+    assert code == 0
+    assert f"note: `{path}` breaks off: the last 0.5 s that its header" in err
+
+
 def test_the_answer_is_that_of_the_library(
     run: Run, model: Path, clips: list[Path]
 ) -> None:

@@ -167,6 +167,26 @@ def test_unusable_recordings_are_named_with_the_reason(
     assert report.seconds == {}
 
 
+def test_it_is_said_how_much_of_a_recording_is_there(
+    tmp_path: Path, record: Record
+) -> None:
+    path = record(tmp_path / "a.wav", 2.0)
+    path.write_bytes(path.read_bytes()[: 44 + 2 * 16000])
+    report = check_corpus(utterances(path))
+    assert report.unreadable == {"a": "breaks off after 1.0 of 2.0 s"}
+
+
+def test_a_flac_from_a_pipe_is_measured_to_its_end(
+    tmp_path: Path, record: Record
+) -> None:
+    path = record(tmp_path / "a.flac", 2.0)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the count of samples, of which it holds the upper bits
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    assert measure(path).seconds == 2.0
+
+
 @pytest.mark.parametrize("suffix", ["wav", "aiff", "flac", "ogg"])
 def test_a_copy_that_was_cut_short_is_unreadable(
     tmp_path: Path, record: Record, suffix: str

@@ -42,6 +42,7 @@ from mlx_speech.whisper.layouts import (
     to_mlx_names,
 )
 from mlx_speech.whisper.model import Whisper
+from mlx_speech.whisper.segments import HOP_LENGTH, SAMPLE_RATE
 from mlx_speech.whisper.vocabulary import RANKS_FILE, SPECIAL_FILE
 
 Layout = Literal["hf", "mlx"]
@@ -61,7 +62,6 @@ TOKENIZER_NAMES = (
     "tokenizer_config.json",
     "vocab.json",
 )
-FRAME_SAMPLES, SAMPLE_RATE = 160, 16000
 # The token that ends a text; the one that starts it comes next.
 ENGLISH_END, MULTILINGUAL_END = 50256, 50257
 
@@ -256,12 +256,12 @@ def _write_hf(
     generation = _beside(model, GENERATION_NAME) or _special_tokens(config)
     generation |= {**special_tokens, "alignment_heads": heads}
     write_json(folder / GENERATION_NAME, generation)
-    window = config.n_frames * FRAME_SAMPLES
+    window = config.n_frames * HOP_LENGTH
     seconds, rest = divmod(window, SAMPLE_RATE)
     features = {
         "feature_extractor_type": "WhisperFeatureExtractor",
         "feature_size": config.n_mels,
-        "hop_length": FRAME_SAMPLES,
+        "hop_length": HOP_LENGTH,
         "n_fft": 400,
         "sampling_rate": SAMPLE_RATE,
         "chunk_length": window / SAMPLE_RATE if rest else seconds,

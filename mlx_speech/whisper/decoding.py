@@ -27,13 +27,11 @@ from mlx_speech.whisper.logit_rules import LogitRules, log_sum_exp
 from mlx_speech.whisper.model import CrossKeyValues, Whisper
 from mlx_speech.whisper.prompts import initial_tokens, suppressed_tokens
 from mlx_speech.whisper.sampling import Sampler, sample_tokens
+from mlx_speech.whisper.segments import SECONDS_PER_TIME
 from mlx_speech.whisper.speculative import Speculation, speculate
 from mlx_speech.whisper.token_decoder import Candidate, TokenDecoder
 from mlx_speech.whisper.tokenizer import Tokenizer
 from mlx_speech.whisper.vocabulary import openai_vocabulary, read_vocabulary
-
-# A position of the encoder is two frames of 10 ms; times are counted in these.
-SECONDS_PER_TIMESTAMP = 0.02
 
 
 @dataclass(frozen=True)
@@ -225,7 +223,7 @@ def decode(
         suppressed_tokens(tokenizer, options.suppress_tokens),
         options.suppress_blank,
         not options.without_timestamps,
-        round(options.max_initial_timestamp / SECONDS_PER_TIMESTAMP)
+        round(options.max_initial_timestamp / SECONDS_PER_TIME)
         if options.max_initial_timestamp
         else None,
     )

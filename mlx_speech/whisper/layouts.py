@@ -14,15 +14,6 @@ from typing import Literal
 import mlx.core as mx
 
 from mlx_speech.errors import SpeechError
-from mlx_speech.nn.projections import fuse
-
-__all__ = [
-    "CONVOLUTION",
-    "find_dialect",
-    "fuse",
-    "to_hf_names",
-    "to_mlx_names",
-]
 
 Dialect = Literal["hf", "openai", "mlx"]
 Arrays = Mapping[str, mx.array]

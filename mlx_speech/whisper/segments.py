@@ -9,7 +9,7 @@ from itertools import pairwise
 SAMPLE_RATE = 16000
 HOP_LENGTH = 160
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH
-# A time token is one position of the encoder: two frames.
+# A time token stands for one position of the encoder, which is made of two frames.
 FRAMES_PER_TIME = 2
 SECONDS_PER_TIME = FRAMES_PER_TIME * HOP_LENGTH / SAMPLE_RATE
 

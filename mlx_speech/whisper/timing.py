@@ -16,11 +16,11 @@ import numpy as np
 from mlx_speech.whisper.alignment import attention_table, warp
 from mlx_speech.whisper.languages import language_code
 from mlx_speech.whisper.model import CrossKeyValues, Whisper
+from mlx_speech.whisper.segments import FRAMES_PER_SECOND, FRAMES_PER_TIME
 from mlx_speech.whisper.tokenizer import Tokenizer
 from mlx_speech.writers import Segment, Word
 
-POSITIONS_PER_SECOND = 50
-FRAMES_PER_SECOND = 100
+POSITIONS_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_TIME
 # Marks that belong to the next word, and to the one before, full-width ones too.
 PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,\uff0c!\uff01?\uff1f:\uff1a”)]}、"
@@ -95,7 +95,7 @@ def find_alignment(
     logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     chosen = mx.take_along_axis(logprobs, mx.array(text)[:, None], axis=-1)[:, 0]
     # Sound shorter than a position still lies at the first.
-    count = max(1, num_frames // 2)
+    count = max(1, num_frames // FRAMES_PER_TIME)
     table = attention_table(np.array(scores[0, :, :, :count]))
     # The row of a token is that of its successor: it looks at what is said next.
     rows, positions = warp(-table[len(start) : -1])

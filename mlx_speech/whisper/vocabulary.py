@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_speech.errors import SpeechError
 from mlx_speech.files import replacing_file
 from mlx_speech.whisper.languages import LANGUAGES
+from mlx_speech.whisper.segments import SECONDS_PER_TIME
 
 if TYPE_CHECKING:
     import tiktoken
@@ -87,7 +88,7 @@ class SpecialTokens:
         """Ids in all, text included: the rows that an embedding table needs."""
         return self.timestamp_begin + self.timestamps
 
-    def names(self, seconds_per_timestamp: float = 0.02) -> dict[str, int]:
+    def names(self) -> dict[str, int]:
         """Map the names that are shown for these tokens to their ids."""
         return {
             "<|endoftext|>": self.eot,
@@ -100,7 +101,7 @@ class SpecialTokens:
             "<|nospeech|>": self.no_speech,
             "<|notimestamps|>": self.no_timestamps,
             **{
-                f"<|{i * seconds_per_timestamp:.2f}|>": self.timestamp_begin + i
+                f"<|{i * SECONDS_PER_TIME:.2f}|>": self.timestamp_begin + i
                 for i in range(self.timestamps)
             },
         }

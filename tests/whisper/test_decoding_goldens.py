@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mlx_speech.hub.load import load_strict
+from mlx_speech.nn.projections import fuse
 from mlx_speech.whisper.config import WhisperConfig
 from mlx_speech.whisper.decoding import (
     DecodingOptions,
@@ -24,7 +25,7 @@ from mlx_speech.whisper.decoding import (
     detect_language,
     encode_windows,
 )
-from mlx_speech.whisper.layouts import fuse, to_hf_names
+from mlx_speech.whisper.layouts import to_hf_names
 from mlx_speech.whisper.model import Whisper
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"

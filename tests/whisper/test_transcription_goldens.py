@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from mlx_speech.hub.load import load_strict
+from mlx_speech.nn.projections import fuse
 from mlx_speech.whisper import fallback as module
 from mlx_speech.whisper import transcribe
 from mlx_speech.whisper.config import WhisperConfig
-from mlx_speech.whisper.layouts import fuse, to_hf_names
+from mlx_speech.whisper.layouts import to_hf_names
 from mlx_speech.whisper.mel_windows import MelWindows
 from mlx_speech.whisper.model import Whisper
 from mlx_speech.whisper.transcription_options import TranscriptionOptions

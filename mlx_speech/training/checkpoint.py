@@ -99,7 +99,8 @@ def read_state(checkpoint: Path) -> RunState:
     """The counters of a checkpoint.
 
     Raises:
-        SpeechError: the file is absent or is not a run's state.
+        SpeechError: the file is absent, is not a run's state, or is of a version of
+            this package that kept other counters.
     """
     content = _read_json(checkpoint)
     if content is None:
@@ -109,7 +110,13 @@ def read_state(checkpoint: Path) -> RunState:
         )
     content.pop("files")
     best = content.pop("best")
-    return RunState(**content, best=Best(**best) if best else None)
+    try:
+        return RunState(**content, best=Best(**best) if best else None)
+    except TypeError as error:
+        raise SpeechError(
+            f"`{checkpoint / STATE_FILE}` is of another version: {error}",
+            "go on with the mlx-speech that wrote it, or choose another checkpoint",
+        ) from error
 
 
 def load_checkpoint(checkpoint: Path, task: TrainingTask) -> RunState:
@@ -227,5 +234,6 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         content = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    known = isinstance(content, dict) and {"files", "step", "best"} <= content.keys()
-    return content if known else None
+    if not isinstance(content, dict) or not {"step", "best"} <= content.keys():
+        return None
+    return content if isinstance(content.get("files"), dict) else None

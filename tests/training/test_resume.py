@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.training import Observer, run_training
-from mlx_speech.training.checkpoint import all_arrays
+from mlx_speech.training.checkpoint import all_arrays, read_state
 from mlx_speech.training.report import read_metrics
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -218,3 +219,29 @@ def test_dropout_is_random_between_steps(toy: ModuleType) -> None:
     first = mx.random.uniform(shape=(4,))
     mx.random.seed(step_seed(0, 2, "global"))
     assert not mx.array_equal(first, mx.random.uniform(shape=(4,)))
+
+
+@pytest.mark.parametrize(
+    "change", [{"mood": "good"}, {"best": {"score": 1.0}}, {"best": "last"}]
+)
+def test_a_state_of_another_version_is_refused_by_name(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    state = {
+        "step": 3,
+        "epoch": 0,
+        "position": 3,
+        "seed": 0,
+        "batches_digest": "",
+        "best": None,
+        "files": {},
+    }
+    path = tmp_path / "state.json"
+    path.write_text(json.dumps(state))
+    assert read_state(tmp_path).step == 3
+    path.write_text(json.dumps(state | change))
+    with pytest.raises(SpeechError, match=r"state.json` is of another version"):
+        read_state(tmp_path)
+    path.write_text(json.dumps(state | {"files": None}))
+    with pytest.raises(SpeechError, match="not a readable training state"):
+        read_state(tmp_path)

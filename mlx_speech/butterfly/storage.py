@@ -230,9 +230,10 @@ def _read_config(path: str | Path) -> dict[str, Any]:
         config = json.loads(text)
     except ValueError as error:
         raise _mismatch(path, "its description is not JSON") from error
-    if not isinstance(config, dict) or config.get("kind") not in KINDS:
+    kind = config.get("kind") if isinstance(config, dict) else None
+    if not isinstance(kind, str) or kind not in KINDS:
         raise _mismatch(path, "it is of a kind that this version does not know")
-    expected = {"kind", *BASE_KEYS, *KINDS[config["kind"]]}
+    expected = {"kind", *BASE_KEYS, *KINDS[kind]}
     if set(config) != expected:
         odd = ", ".join(sorted(set(config) ^ expected))
         raise _mismatch(path, f"its description lacks or adds {odd}")

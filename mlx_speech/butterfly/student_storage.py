@@ -63,12 +63,11 @@ def load_student(path: str | Path) -> RoutedMel:
     transform = load_transform(path)
     if not isinstance(transform, TernaryRoutedFFT):
         raise _mismatch(path, "its transform has no gates")
-    student = RoutedMel(
-        MelSpec.from_dict(config["spec"]),
-        transform.mode,
-        config["layout"],
-        config["corrector"],
-    )
+    try:
+        spec = MelSpec.from_dict(config["spec"])
+        student = RoutedMel(spec, transform.mode, config["layout"], config["corrector"])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _mismatch(path, f"its spectrogram cannot be made: {error}") from error
     if student.spec.n_fft != transform.n:
         raise _mismatch(path, f"its transform has {transform.n} points")
     expected = _own(student)

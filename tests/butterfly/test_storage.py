@@ -56,6 +56,7 @@ def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
         ({"tied": True}, "with another shape"),
         ({"n": 14}, "do not multiply to n = 14"),
         ({"kind": "ternary"}, "a kind that this version does not know"),
+        ({"kind": ["float"]}, "a kind that this version does not know"),
         ({"colour": 1}, "lacks or adds colour"),
         ({"n": "16"}, "`n` is '16'"),
         ({"radices": ["2"] * 4}, "radices are no integers"),

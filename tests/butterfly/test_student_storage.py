@@ -81,6 +81,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             load_student(spoilt)
 
     described, routed = json.loads(notes[KEY]), json.loads(notes[TRANSFORM_KEY])
+    spec = described["spec"]
     for name, message in (
         ("gates.2", "missing"),
         ("twiddles.0", "missing"),
@@ -95,6 +96,8 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for key, change, message in (
         (KEY, described | {"layout": "triple"}, "does not know"),
         (KEY, described | {"spec": 3}, "spectrogram"),
+        (KEY, described | {"spec": spec | {"n_mels": None}}, "spectrogram"),
+        (KEY, described | {"spec": spec | {"n_mels": 1.5}}, "spectrogram"),
         (KEY, {"layout": "single"}, "other parts"),
         (KEY, described | {"spec": routing_spec(64).to_dict()}, "32 points"),
         (TRANSFORM_KEY, routed | {"real": True}, "routed transform"),

@@ -90,7 +90,9 @@ def load_hf(folder: Path) -> Voice:
     tokenizer = _optional_object(folder / "tokenizer_config.json")
     with explaining_settings(source):
         config = hf_to_config(values)
-    arrays, unknown = from_hf(_load_weights(folder), config)
+    weights = _load_weights(folder)
+    with explaining_settings(source):
+        arrays, unknown = from_hf(weights, config)
     if extras.get("n_speakers") == 1 and "emb_g.weight" in arrays:
         config = replace(config, n_speakers=1)
         arrays["emb_g.weight"] = arrays["emb_g.weight"][:1]

@@ -168,7 +168,13 @@ def explaining_settings(source: Path) -> Iterator[None]:
     """Turn what values of a wrong kind raise into one sentence that names the file."""
     try:
         yield
-    except (AttributeError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise SpeechError(
             f"`{source}` has settings that describe no VITS model: {error}",
             "use the configuration that the checkpoint was trained with",

@@ -213,6 +213,8 @@ def test_shards_load(golden: Golden, tmp_path: Path) -> None:
         ({"upsample_rates": [4]}, "upsample_rates"),
         ({"hidden_size": "wide"}, "describe no VITS model"),
         ({"speaking_rate": 0}, "describe no VITS model"),
+        ({"num_hidden_layers": None}, "describe no VITS model"),
+        ({"resblock_dilation_sizes": {}}, "describe no VITS model"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(

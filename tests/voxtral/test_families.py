@@ -90,6 +90,12 @@ def test_folders_of_both_releases_are_told_apart(folders: dict[str, Path]) -> No
         load_voice(folders["hf"])
 
 
+def test_a_model_type_of_another_kind_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": ["voxtral"]}')
+    with pytest.raises(SpeechError, match="unknown layout: model_type is"):
+        model_family(tmp_path)
+
+
 def test_both_releases_transcribe_by_their_own_options(
     folders: dict[str, Path], recipe: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from mlx_speech.errors import SpeechError
 
-# What a path that cannot be written to answers with; EEXIST: its parent is a file.
+# What a path that cannot be written to answers with; EEXIST: its parent is a file,
+# EBUSY: a disk is mounted there.
 _REFUSALS = (
     errno.EACCES,
+    errno.EBUSY,
     errno.EPERM,
     errno.EROFS,
     errno.ENOTDIR,
@@ -33,10 +35,11 @@ def replacing_file(path: str | Path) -> Iterator[Path]:
     raises. A missing parent folder is made.
 
     Raises:
-        SpeechError: the folder cannot be written or the disk is full.
+        SpeechError: the folder cannot be written, the disk is full, or ``path`` ends in
+            no name, as ``.`` does.
     """
     path = Path(path)
-    temporary = path.with_name(f".{_start(path.stem)}.{_mark()}{path.suffix}")
+    temporary = _beside(path, path.stem, path.suffix)
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -58,12 +61,12 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     moved into its place.
 
     Raises:
-        SpeechError: the folder cannot be written, the disk is full, or ``path`` is a
-            file.
+        SpeechError: the folder cannot be written, the disk is full, ``path`` is a file,
+            or it ends in no name, as ``.`` does.
     """
     path = Path(path)
-    temporary = path.with_name(f".{_start(path.name)}.{_mark()}.partial")
-    retired = path.with_name(f".{_start(path.name)}.{_mark()}.retired")
+    temporary = _beside(path, path.name, ".partial")
+    retired = _beside(path, path.name, ".retired")
     with _explained(path):
         if path.exists() and not path.is_dir():
             raise SpeechError(
@@ -82,13 +85,14 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(retired, ignore_errors=True)
 
 
-def _start(name: str) -> str:
+def _beside(path: Path, name: str, ending: str) -> Path:
+    """A hidden path beside ``path`` that nobody else has, with ``name`` in it."""
+    if path.name in ("", ".."):
+        raise SpeechError(
+            f"`{path}` cannot be replaced as a whole", "name a file or a folder in it"
+        )
     # A name may be as long as the file system allows, with no room for more.
-    return name[:32]
-
-
-def _mark() -> str:
-    return uuid.uuid4().hex[:8]
+    return path.with_name(f".{name[:32]}.{uuid.uuid4().hex[:8]}{ending}")
 
 
 def _exchange(temporary: Path, path: Path, retired: Path) -> None:

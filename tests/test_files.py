@@ -189,6 +189,18 @@ def test_a_file_in_the_place_of_a_folder_is_kept(tmp_path: Path) -> None:
     assert everything_in(tmp_path) == {"voice": "old"}
 
 
+@pytest.mark.parametrize("writer", [replacing_file, replacing_folder])
+@pytest.mark.parametrize("path", [".", "..", "voice/..", "/"])
+def test_what_has_no_name_of_its_own_is_refused(
+    folder: Path, writer: Writer, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    before = everything_in(folder.parent)
+    with pytest.raises(SpeechError, match="cannot be replaced"), writer(Path(path)):
+        pass
+    assert everything_in(folder.parent) == before
+
+
 def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing_file(tmp_path / "a"):
         (tmp_path / "missing").read_text()

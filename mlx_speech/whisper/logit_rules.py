@@ -80,7 +80,7 @@ class LogitRules:
 
     Args:
         tokenizer: gives the special ids.
-        size: the width of the logits.
+        size: the width of the logits; what the vocabulary lacks of it never comes.
         suppress: ids that never come.
         suppress_blank: forbid a space or the end as the first token.
         timestamps: whether the grammar of times holds.
@@ -102,6 +102,8 @@ class LogitRules:
         self.timestamps = timestamps
         always = np.zeros(size, np.float32)
         always[list(suppress)] = -np.inf
+        # Rows that pad the table of tokens to a round size are no tokens.
+        always[tokenizer.vocabulary.size :] = -np.inf
         if timestamps:
             always[tokenizer.special.no_timestamps] = -np.inf
         first = always.copy()

@@ -123,6 +123,17 @@ def test_without_times_only_suppression_is_left() -> None:
     assert np.flatnonzero(np.isinf(found[0])).tolist() == [3, 70]
 
 
+def test_rows_of_the_table_that_are_no_tokens_never_come() -> None:
+    # Tables are padded to round sizes; nobody trained what is behind the last token.
+    logits = np.zeros((1, SIZE + 5), np.float32)
+    made = LogitRules(TOKENIZER, SIZE + 5, suppress_blank=False, timestamps=False)
+    for sampled in ([], [65, 66]):
+        found = apply(made, logits, [sampled])
+        assert np.flatnonzero(np.isinf(found[0])).tolist() == list(
+            range(SIZE, SIZE + 5)
+        )
+
+
 def test_blanks_are_refused_only_at_the_start() -> None:
     logits = np.zeros((1, SIZE), np.float32)
     made = LogitRules(TOKENIZER, SIZE, timestamps=False)

@@ -128,6 +128,7 @@ def test_a_killed_writer_leaves_the_old_content(folder: Path, writer: str) -> No
         (errno.EDQUOT, "no space left on the disk while writing", "free some space"),
         (errno.EACCES, "cannot be written: Permission denied", "you may write to"),
         (errno.EROFS, "cannot be written: Read-only file system", "you may write to"),
+        (errno.EBUSY, "cannot be written: Device or resource busy", "you may write to"),
     ],
 )
 def test_a_full_or_forbidden_disk_is_explained(

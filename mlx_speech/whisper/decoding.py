@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -156,7 +157,7 @@ def detect_language(
         )
     windows = encode_windows(model, audio)
     start = mx.full((windows.features.shape[0], 1), tokenizer.special.sot, mx.int32)
-    logits = model.decode(start, windows.cross)[:, 0].astype(mx.float32)
+    logits = model.decode(start, windows.cross)[:, 0]
     ids = mx.array(list(tokenizer.special.languages.values()))
     probabilities = np.array(mx.softmax(logits[:, ids], axis=-1))
     codes = list(tokenizer.special.languages)
@@ -192,8 +193,10 @@ def decode(
     tokenizer = tokenizer or tokenizer_of(model)
     windows = encode_windows(model, audio)
     count = windows.features.shape[0]
-    greedy = options.temperature == 0 and options.beam_size is None
-    if windows.draft is not None and greedy and count > 1:
+    draft = windows.draft
+    if options.temperature > 0 or options.beam_size is not None:
+        draft = None
+    if draft is not None and count > 1:
         # Windows would accept different numbers of guesses.
         alone = (windows.take([index]) for index in range(count))
         common: dict[str, Any] = {"tokenizer": tokenizer, "sampler": sampler}
@@ -205,49 +208,28 @@ def decode(
             for i in range(count)
         ]
 
-    n_ctx = model.config.n_text_ctx
-    sample_len = options.sample_len or n_ctx // 2
-    prompts = [
-        initial_tokens(tokenizer, options, language, n_ctx, sample_len)
-        for language in languages
-    ]
-    length = len(prompts[0])
-    if length > n_ctx:
-        raise SpeechError(
-            f"the prompt and prefix take {length} tokens, and the model holds {n_ctx}",
-            "shorten the prefix",
-        )
-    rules = LogitRules(
-        tokenizer,
-        model.config.n_vocab,
-        suppressed_tokens(tokenizer, options.suppress_tokens),
-        options.suppress_blank,
-        not options.without_timestamps,
-        round(options.max_initial_timestamp / SECONDS_PER_TIME)
-        if options.max_initial_timestamp
-        else None,
+    prompts, limit = _prompts(model, options, tokenizer, languages)
+    begin = partial(
+        TokenDecoder,
+        prompts=prompts,
+        sot_index=prompts[0].index(tokenizer.special.sot),
+        limit=limit,
     )
-    sot_index = prompts[0].index(tokenizer.special.sot)
     group = options.beam_size or options.best_of or 1
-    # The last token that is sampled is not fed again: it may be one too many.
-    limit = min(sample_len, n_ctx + 1 - length)
-    decoder = TokenDecoder(model, windows.cross, prompts, sot_index, group, limit)
+    decoder = begin(model, windows.cross, group=group)
+    rules = _rules(model, options, tokenizer)
+    guessed = Speculation(Candidate((), 0.0), 0, 0)
+    if options.beam_size is not None:
+        found = search_beams(decoder, rules, options.patience or 1.0)
+    elif draft is not None:
+        guessed = speculate(decoder, begin(draft.model, draft.cross, group=1), rules)
+        found = [[guessed.candidate]]
+    else:
+        found = sample_tokens(decoder, rules, options.temperature, sampler)
     silence = mx.exp(
         decoder.sot_logits[:, tokenizer.special.no_speech]
         - log_sum_exp(decoder.sot_logits)
     )
-    guessed = Speculation(Candidate((), 0.0), 0, 0)
-    if options.beam_size is not None:
-        found = search_beams(decoder, rules, options.patience or 1.0)
-    elif windows.draft is not None and greedy:
-        drafting = windows.draft
-        guesser = TokenDecoder(
-            drafting.model, drafting.cross, prompts, sot_index, 1, limit
-        )
-        guessed = speculate(decoder, guesser, rules)
-        found = [[guessed.candidate]]
-    else:
-        found = sample_tokens(decoder, rules, options.temperature, sampler)
     results = []
     for i, no_speech_prob in enumerate(np.array(silence).tolist()):
         best = rank(found[i], options.length_penalty)
@@ -302,6 +284,43 @@ def _languages(
         detected = detect_language(model, windows, tokenizer)
         return [max(row, key=row.__getitem__) for row in detected], list(detected)
     return [given or "en"] * count, [None] * count
+
+
+def _prompts(
+    model: Whisper,
+    options: DecodingOptions,
+    tokenizer: Tokenizer,
+    languages: Sequence[str],
+) -> tuple[list[tuple[int, ...]], int]:
+    """The tokens before each window's first sampled one, and how many to sample."""
+    n_ctx = model.config.n_text_ctx
+    sample_len = options.sample_len or n_ctx // 2
+    prompts = [
+        initial_tokens(tokenizer, options, language, n_ctx, sample_len)
+        for language in languages
+    ]
+    length = len(prompts[0])
+    if length > n_ctx:
+        raise SpeechError(
+            f"the prompt and prefix take {length} tokens, and the model holds {n_ctx}",
+            "shorten the prefix",
+        )
+    # The model never reads the last sampled token: there may be one more than fit.
+    return prompts, min(sample_len, n_ctx + 1 - length)
+
+
+def _rules(
+    model: Whisper, options: DecodingOptions, tokenizer: Tokenizer
+) -> LogitRules:
+    latest = options.max_initial_timestamp
+    return LogitRules(
+        tokenizer,
+        model.config.n_vocab,
+        suppressed_tokens(tokenizer, options.suppress_tokens),
+        options.suppress_blank,
+        not options.without_timestamps,
+        round(latest / SECONDS_PER_TIME) if latest else None,
+    )
 
 
 def _encode_in_turn(model: Whisper, mel_bfm: mx.array) -> mx.array:

@@ -18,7 +18,6 @@ A wrapper asks::
 from __future__ import annotations
 
 import logging
-import os
 import statistics
 import threading
 import time
@@ -30,7 +29,7 @@ from typing import Literal, get_args
 import mlx.core as mx
 import numpy as np
 
-from mlx_speech.errors import SpeechError
+from mlx_speech import backend
 from mlx_speech.metal_kernels.choices import (
     Findings,
     KernelKey,
@@ -67,14 +66,7 @@ def kernel_mode() -> Mode:
     Raises:
         SpeechError: it has another value.
     """
-    value = os.environ.get(MODE_VARIABLE, "auto")
-    for mode in get_args(Mode):
-        if value == mode:
-            return mode
-    raise SpeechError(
-        f"{MODE_VARIABLE} is {value!r}",
-        f"set it to one of {', '.join(get_args(Mode))}",
-    )
+    return backend.mode_from_environment(MODE_VARIABLE, get_args(Mode))
 
 
 def kernels_are_possible() -> bool:

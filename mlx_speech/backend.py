@@ -24,12 +24,17 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
+
+from mlx_speech.errors import SpeechError
 
 logger = logging.getLogger("mlx_speech")
 
 OPENBLAS_VARIABLE = "MLX_SPEECH_OPENBLAS"
 _CANDIDATES = ("libopenblas.so.0", "libopenblas.so")
+Mode = TypeVar("Mode", bound=str)
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,7 @@ def _load_openblas() -> BlasState:
             "import mlx_speech first",
         )
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    found = ctypes.util.find_library("openblas")
-    for name in [wanted] if wanted else [*_CANDIDATES, *([found] if found else [])]:
+    for name in [wanted] if wanted else _candidates():
         try:
             library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
         except OSError:
@@ -91,6 +95,13 @@ def _load_openblas() -> BlasState:
     )
 
 
+def _candidates() -> Iterator[str]:
+    yield from _CANDIDATES
+    # Last, since it starts other programs, a compiler among them.
+    if found := ctypes.util.find_library("openblas"):
+        yield found
+
+
 def use_threads(count: int) -> bool:
     """Let matrix products run on so many threads, whatever the variable says.
 
@@ -105,6 +116,25 @@ def use_threads(count: int) -> bool:
         return False
     setter(count)
     return True
+
+
+def mode_from_environment(variable: str, modes: tuple[Mode, ...]) -> Mode:
+    """The mode that an environment variable asks for, "auto" where it is not set.
+
+    Args:
+        variable: its name.
+        modes: the words that it may have, "auto" among them.
+
+    Raises:
+        SpeechError: it has another value.
+    """
+    value = os.environ.get(variable, "auto")
+    for mode in modes:
+        if value == mode:
+            return mode
+    raise SpeechError(
+        f"{variable} is {value!r}", f"set it to one of {', '.join(modes)}"
+    )
 
 
 def on_metal() -> bool:

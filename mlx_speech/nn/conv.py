@@ -13,7 +13,6 @@ MLX's operation everywhere, ``lowered`` a matrix product wherever there is one, 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -32,25 +31,12 @@ Way = Literal[
 ]
 
 MODE_VARIABLE = "MLX_SPEECH_CONV"
+MODE: Mode = backend.mode_from_environment(MODE_VARIABLE, get_args(Mode))
 
 # Above this the copies of `unfold` cost more than the many small products of `taps`
 # (measured, see README.md), unless the weight is not much smaller than they are.
 _UNFOLDED_FLOATS = 1_000_000
 _UNFOLDED_PER_WEIGHT = 4
-
-
-def _mode_from_environment() -> Mode:
-    value = os.environ.get(MODE_VARIABLE, "auto")
-    for mode in get_args(Mode):
-        if value == mode:
-            return mode
-    raise SpeechError(
-        f"{MODE_VARIABLE} is {value!r}",
-        f"set it to one of {', '.join(get_args(Mode))}",
-    )
-
-
-MODE: Mode = _mode_from_environment()
 
 
 @dataclass(frozen=True)

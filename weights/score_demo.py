@@ -25,17 +25,21 @@ from typing import Any, Literal
 import mlx.core as mx
 import numpy as np
 
-from mlx_speech.audio import load, log_mel
+from mlx_speech.audio import load
 from mlx_speech.audio.plot import save_spectrograms
 from mlx_speech.bench.recogniser import SentenceRecogniser, shuffled
-from mlx_speech.bench.voice import VoiceScore, score_voice, speak_plainly
+from mlx_speech.bench.voice import (
+    VoiceScore,
+    score_voice,
+    speak_plainly,
+    voice_log_mel,
+)
 from mlx_speech.corpus import Utterance, read_corpus
 from mlx_speech.errors import SpeechError
 from mlx_speech.files import replacing_file
 from mlx_speech.models import load_model
 from mlx_speech.vits.model import SynthesizerTrn
 from mlx_speech.vits.speech import synthesize
-from mlx_speech.vits.voice import Voice
 from mlx_speech.weights.espeak import HERE, SAMPLE_RATE, read_voices
 from mlx_speech.weights.make_base_corpus import make_held_out
 
@@ -217,11 +221,11 @@ def draw_sentence(folder: Path, scores: DemoScores, path: Path, index: int = 0) 
     save_spectrograms(
         path,
         {
-            f"Recording: {sentence.text}": _log_mel(recording, tuned),
-            f"Base, nearest of its voices ({speaker})": _log_mel(
+            f"Recording: {sentence.text}": voice_log_mel(recording, tuned),
+            f"Base, nearest of its voices ({speaker})": voice_log_mel(
                 speak_plainly(base, sentence.text, speaker), base
             ),
-            "Fine-tuned": _log_mel(speak_plainly(tuned, sentence.text), tuned),
+            "Fine-tuned": voice_log_mel(speak_plainly(tuned, sentence.text), tuned),
         },
         tuned.mel_spec,
     )
@@ -295,10 +299,6 @@ def _share_shuffled(
 ) -> float:
     mixed = [shuffled(samples, rate, seed=i) for i, samples in enumerate(spoken)]
     return recogniser.share_recognised(mixed, rate)
-
-
-def _log_mel(audio: np.ndarray, voice: Voice) -> np.ndarray:
-    return np.array(log_mel(mx.array(audio), voice.mel_spec))
 
 
 def main() -> int:

@@ -81,9 +81,10 @@ def score_voice(
     recorded, spoken, resynthesised = [], [], []
     for index, utterance in enumerate(utterances):
         audio, _ = load(utterance.audio_path, voice.mel_spec.sample_rate)
-        recorded.append(_log_mel(audio, voice))
-        spoken.append(_log_mel(speak_plainly(voice, utterance.text, speaker), voice))
-        resynthesised.append(_log_mel(_resynthesise(voice, audio, ids), voice))
+        recorded.append(voice_log_mel(audio, voice))
+        said = speak_plainly(voice, utterance.text, speaker)
+        spoken.append(voice_log_mel(said, voice))
+        resynthesised.append(voice_log_mel(_resynthesise(voice, audio, ids), voice))
         on_progress(index + 1, len(utterances))
     return compare_sentences(recorded, spoken, resynthesised)
 
@@ -132,6 +133,15 @@ def speak_plainly(voice: Voice, text: str, speaker: str | None = None) -> np.nda
     return np.array(result.audio[0])[: int(result.lengths[0])]
 
 
+def voice_log_mel(audio: np.ndarray, voice: Voice) -> np.ndarray:
+    """The spectrogram that a voice was trained on, of float [samples] at its rate.
+
+    Returns:
+        float32 [frames, n_mels].
+    """
+    return np.array(log_mel(mx.array(audio), voice.mel_spec))
+
+
 def _resynthesise(voice: Voice, audio: np.ndarray, ids: mx.array | None) -> np.ndarray:
     linear = linear_spectrogram(mx.array(audio)[None], voice.mel_spec)
     lengths = mx.array([linear.shape[1]])
@@ -139,7 +149,3 @@ def _resynthesise(voice: Voice, audio: np.ndarray, ids: mx.array | None) -> np.n
         linear, lengths, speaker_ids=ids, noise_scale=0.0
     )
     return np.array(result[0])
-
-
-def _log_mel(audio: np.ndarray, voice: Voice) -> np.ndarray:
-    return np.array(log_mel(mx.array(audio), voice.mel_spec))

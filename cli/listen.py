@@ -14,7 +14,7 @@ import typer
 
 from mlx_speech.cli.console import print_rows
 from mlx_speech.cli.grouped_options import grouped
-from mlx_speech.cli.listening_flags import ModelFlags, Task
+from mlx_speech.cli.listening_flags import DecodingFlags, ModelFlags, Task
 from mlx_speech.cli.outcome import STOPPED, broken_off
 from mlx_speech.errors import SpeechError
 
@@ -103,9 +103,10 @@ def listen(
         return
     from mlx_speech.audio.utterances import UtteranceOptions
     from mlx_speech.cli.captions import Captions, require_savable
-    from mlx_speech.cli.listeners import fitting, open_listener
+    from mlx_speech.cli.listeners import fitting, open_listener, require_languages
     from mlx_speech.cli.listening_screen import ListeningScreen
     from mlx_speech.cli.streamed_captions import follow_stream, hears_streams
+    from mlx_speech.models import check_options
 
     cut = UtteranceOptions(pause=pause, longest=max_seconds)
     options = {
@@ -120,7 +121,10 @@ def listen(
     # Before a model is downloaded that nothing could be said to.
     opened = find_sound(input_file, device, max_behind, screen.warn)
     model = open_listener(listening, quiet)
-    captions = Captions(model, fitting(model, options, DEFAULTS), output)
+    require_languages(model, listening, DecodingFlags(task=task))
+    options = fitting(model, options, DEFAULTS)
+    check_options(model, **options)
+    captions = Captions(model, options, output)
     follow = follow_stream if hears_streams(model) else follow_utterances
     at_once = False
     with opened() as sound:

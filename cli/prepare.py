@@ -115,8 +115,9 @@ def prepare(
     names = folder.names(piece_names(output_names(found.recordings, None)), sources)
     model = open_listener(listening, quiet)
     require_languages(model, listening, DecodingFlags())
+    listener = _listener(model, language)
     folder.begin()
-    run = _Run(folder, settings, _listener(model, language), quiet)
+    run = _Run(folder, settings, listener, quiet)
     run.problems += found.problems
     try:
         for recording, name in zip(found.recordings, names, strict=True):
@@ -199,10 +200,11 @@ def _listener(model: Any, language: str | None) -> Listener:
     """How the model hears a piece: once, since a second guess makes a bad label."""
     from mlx_speech.cli.listeners import fitting
     from mlx_speech.corpus.pieces import Heard
-    from mlx_speech.models import transcribe
+    from mlx_speech.models import check_options, transcribe
 
     whole = {"temperature": (0.0,), "find_speech": None, "batch_size": 1}
     options = fitting(model, {"language": language, **whole}, whole)
+    check_options(model, **options)
 
     def listen(samples: np.ndarray) -> Heard:
         result = transcribe(samples, model, **options)

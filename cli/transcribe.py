@@ -131,6 +131,7 @@ def transcribe(
             open_listener,
             require_languages,
         )
+        from mlx_speech.models import check_options
 
         run.model = open_listener(listening, quiet)
         require_languages(run.model, listening, decoding)
@@ -139,6 +140,7 @@ def transcribe(
             options["draft"] = open_listener(guesser, quiet)
         defaults = DecodingFlags().options() | SubtitleFlags().options()
         run.options = fitting(run.model, options, defaults)
+        check_options(run.model, **run.options)
         run.go_through(todo)
     run.finish()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from importlib import import_module
 from importlib.resources import files
@@ -30,7 +30,8 @@ FAMILIES = {
     "voxtral_realtime": ("mlx_speech.voxtral.listening", "load"),
 }
 # Families whose models write down what they hear -> a module that has ``transcribe``,
-# which takes a model, samples at LISTENING_RATE and ``TranscriptionOptions``.
+# which takes a model, samples at LISTENING_RATE and ``TranscriptionOptions``, and
+# ``check_options``, which takes the same without samples.
 LISTENERS = {
     "whisper": "mlx_speech.whisper.transcribe",
     "voxtral": "mlx_speech.voxtral.listening",
@@ -175,11 +176,34 @@ def transcribe(
     if isinstance(model, str | Path):
         model = load_listener(find_listener(model))
     module = _listening_module(model)
-    names = {field.name for field in fields(module.TranscriptionOptions)}
-    wanted = module.TranscriptionOptions(
-        **{name: options.pop(name) for name in names & set(options)}
+    wanted, others = _parted(module, options)
+    return module.transcribe(model, samples, wanted, **others)
+
+
+def check_options(model: Any, **options: Any) -> None:
+    """Refuse, before any recording is read, what none could be transcribed with.
+
+    Args:
+        model: a loaded model.
+        options: as in :func:`transcribe`.
+
+    Raises:
+        SpeechError: options that contradict each other or do not fit the model.
+    """
+    module = _listening_module(model)
+    wanted, others = _parted(module, options)
+    known = signature(module.check_options).parameters
+    module.check_options(
+        model, wanted, **{name: others[name] for name in known.keys() & others.keys()}
     )
-    return module.transcribe(model, samples, wanted, **options)
+
+
+def _parted(module: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A family's ``TranscriptionOptions``, and the options that are not among them."""
+    names = {field.name for field in fields(module.TranscriptionOptions)}
+    own = {name: value for name, value in options.items() if name in names}
+    others = {name: value for name, value in options.items() if name not in names}
+    return module.TranscriptionOptions(**own), others
 
 
 def listening_samples(

@@ -29,7 +29,7 @@ from mlx_speech.voxtral.transcribe import (
 )
 from mlx_speech.writers import Transcription
 
-__all__ = ["TranscriptionOptions", "load", "save", "transcribe"]
+__all__ = ["TranscriptionOptions", "check_options", "load", "save", "transcribe"]
 
 
 def load(path: str | Path, dtype: mx.Dtype | None = None) -> Voxtral | VoxtralRealtime:
@@ -74,12 +74,8 @@ def transcribe(
             that the release does not have.
     """
     options = options or TranscriptionOptions()
+    check_options(model, options)
     if isinstance(model, Voxtral):
-        if options.delay_tokens is not None:
-            raise SpeechError(
-                "Voxtral 2507 hears a piece as a whole, without a delay",
-                "leave the delay out, or use `voxtral-realtime`",
-            )
         return transcribe_in_pieces(
             model,
             samples,
@@ -88,6 +84,31 @@ def transcribe(
             listener=listener,
             on_text=on_text,
         )
+    return transcribe_stream(
+        model,
+        samples,
+        delay_tokens=options.delay_tokens,
+        tokenizer=tokenizer,
+        listener=listener,
+        on_text=on_text,
+    )
+
+
+def check_options(
+    model: Voxtral | VoxtralRealtime, options: TranscriptionOptions
+) -> None:
+    """Refuse what no recording could be transcribed with; none is needed for that.
+
+    Raises:
+        SpeechError: the release does not have one of the options.
+    """
+    if isinstance(model, Voxtral):
+        if options.delay_tokens is not None:
+            raise SpeechError(
+                "Voxtral 2507 hears a piece as a whole, without a delay",
+                "leave the delay out, or use `voxtral-realtime`",
+            )
+        return
     if options.language is not None:
         raise SpeechError(
             "Voxtral Realtime cannot be told the language: it finds it out",
@@ -98,11 +119,3 @@ def transcribe(
             "Voxtral Realtime takes the likeliest tokens only",
             "leave the temperature out",
         )
-    return transcribe_stream(
-        model,
-        samples,
-        delay_tokens=options.delay_tokens,
-        tokenizer=tokenizer,
-        listener=listener,
-        on_text=on_text,
-    )

@@ -18,6 +18,7 @@ from mlx_speech.whisper.decoding import tokenizer_of
 from mlx_speech.whisper.memory import fitting_windows
 from mlx_speech.whisper.model import Whisper
 from mlx_speech.whisper.packing import SpeechFinder
+from mlx_speech.whisper.prompts import suppressed_tokens
 from mlx_speech.whisper.sampling import Sampler
 from mlx_speech.whisper.sequential import transcribe_sequentially
 from mlx_speech.whisper.speculative import use_as_draft
@@ -77,8 +78,8 @@ def transcribe(
     tokenizer = tokenizer or tokenizer_of(model)
     if batch_size is not None and batch_size < 1:
         raise SpeechError(f"batch_size is {batch_size}", "give 1 or more")
+    check_options(model, options, tokenizer=tokenizer, draft=draft)
     if draft is not None:
-        use_as_draft(model, draft)
         batch_size = 1
     fitting = fitting_windows(model, options, draft)
     if exact:
@@ -104,3 +105,27 @@ def transcribe(
         rfft=rfft,
         draft=draft,
     )
+
+
+def check_options(
+    model: Whisper,
+    options: TranscriptionOptions,
+    *,
+    tokenizer: Tokenizer | None = None,
+    draft: Whisper | None = None,
+) -> None:
+    """Refuse what no recording could be transcribed with; none is needed for that.
+
+    Args:
+        model, options, tokenizer, draft: as in :func:`transcribe`.
+
+    Raises:
+        SpeechError: a draft or a limit of memory that does not fit the model, or a
+            language or tokens that it does not know.
+    """
+    tokenizer = tokenizer or tokenizer_of(model)
+    if draft is not None:
+        use_as_draft(model, draft)
+    fitting_windows(model, options, draft)
+    suppressed_tokens(tokenizer, options.suppress_tokens)
+    tokenizer.sot_sequence(options.language, options.task)

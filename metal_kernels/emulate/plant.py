@@ -115,6 +115,12 @@ KINDS: Mapping[str, Callable[[KernelText], Iterator[tuple[str, KernelText]]]] = 
     "bfloat made by itself": without_casts,
 }
 
+# Why two kinds are absent from most kernels; for the ``absent`` of ``gaps``.
+WITHOUT_MATRICES: Mapping[str, str] = dict.fromkeys(
+    ("wrong stride of a matrix", "matrix not set at the start"),
+    "there is no simdgroup matrix",
+)
+
 ByHand = Mapping[str, tuple[str, str] | list[tuple[str, str]]]
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from mlx_speech.metal_kernels import emulate
 from mlx_speech.metal_kernels.emulate.mutate import Mutant
+from mlx_speech.metal_kernels.emulate.plant import ByHand, planted
 from mlx_speech.metal_kernels.text import KernelText
 
 
@@ -167,8 +168,27 @@ def matrix_product() -> Case:
 
 
 @pytest.fixture(scope="session")
-def explained() -> Callable[[Mutant], bool]:
-    """Whether the guide has a row of a mutant: kernel, file, line, change, why."""
+def missed_bugs() -> Callable[..., list[str]]:
+    """Plant every kind of bug into a kernel; those that a check lets through."""
+
+    def missed(
+        text: KernelText, by_hand: ByHand, check: Callable[[KernelText], object]
+    ) -> list[str]:
+        found = []
+        for bug in planted(text, by_hand):
+            try:
+                check(bug.text)
+            except (emulate.KernelFault, AssertionError):
+                continue
+            found.append(f"{bug.kind}: {bug.change}")
+        return found
+
+    return missed
+
+
+@pytest.fixture(scope="session")
+def unexplained() -> Callable[[Sequence[Mutant]], list[str]]:
+    """Those mutants of which the guide has no row: kernel, file, line, change, why."""
     guide = Path(__file__).resolve().parents[2] / "metal_kernels" / "README.md"
     row = re.compile(r"^\| (\w+) \| (\S+) \| `(.*)` \| (.*?) \| .+ \|$", re.MULTILINE)
     rows = set(row.findall(guide.read_text(encoding="utf-8")))
@@ -177,4 +197,4 @@ def explained() -> Callable[[Mutant], bool]:
         file = mutant.place.partition(":")[0]
         return (mutant.text.name, file, mutant.line, mutant.change) in rows
 
-    return is_explained
+    return lambda alive: [str(mutant) for mutant in alive if not is_explained(mutant)]

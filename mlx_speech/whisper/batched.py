@@ -63,7 +63,7 @@ def transcribe_in_batches(
     mel = MelWindows(samples, model.config, rfft)
     lanes = _lanes(mel, samples, options, model.config.n_frames, find_speech)
     prompt = RollingPrompt.begin(options, tokenizer, model.config.n_text_ctx).next()
-    language = language_code(options.language) if options.language else None
+    language = None if options.language is None else language_code(options.language)
     waiting: list[_OpenLane] = []
     segments: list[Segment] = []
 

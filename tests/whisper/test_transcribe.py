@@ -257,6 +257,17 @@ def test_several_channels_are_refused(small: Whisper) -> None:
         run(small, np.zeros((2, 100), np.float32))
 
 
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("language", ["klingon", ""])
+def test_an_unknown_language_is_refused(
+    small: Whisper, language: str, exact: bool
+) -> None:
+    options = TranscriptionOptions(language=language)
+    keywords = {"exact": exact, "tokenizer": Tokenizer(SMALL)}
+    with pytest.raises(SpeechError, match=f"language '{language}' is not known"):
+        transcribe(small, sound(0.5), options, **keywords)
+
+
 def test_no_temperature_is_refused(small: Whisper) -> None:
     with pytest.raises(SpeechError, match="temperature"):
         run(small, sound(0.5), temperature=())

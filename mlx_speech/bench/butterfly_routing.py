@@ -27,7 +27,8 @@ from mlx_speech.butterfly.routing_report import (
 from mlx_speech.butterfly.student import RoutedMel, routing_spec
 
 FRACTIONS = (0.96, 0.9, 0.75)
-# dB on other recordings, of the laboratory that the recipe is from.
+# dB of the learned students, measured by the prototype ("the laboratory") that the
+# recipe is from, on other recordings: to compare the order of magnitude only.
 LABORATORY_DB = {0.96: 0.35, 0.9: 1.23, 0.75: 2.85}
 RANDOM_SEEDS = (0, 1, 2)
 LEARNED = "greedy, learned"

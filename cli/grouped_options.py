@@ -110,7 +110,11 @@ def number_or_none(text: Any) -> float | None:
     """
     if str(text).lower() in ("none", ""):
         return None
-    if not math.isfinite(number := float(text)):
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no number") from None
+    if not math.isfinite(number):
         raise ValueError(f"{text!r} is not finite")
     return number
 
@@ -121,7 +125,12 @@ def whole_or_none(text: Any) -> int | None:
     Raises:
         ValueError: neither.
     """
-    return None if str(text).lower() in ("none", "") else int(text)
+    if str(text).lower() in ("none", ""):
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no whole number") from None
 
 
 def at_least(least: int, parse: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -37,10 +37,9 @@ class SpeechDetector(Enum):
     silero = "silero"
 
 
-def _number(*names: str, help: str) -> Any:
+def _number(help: str, without: str = "no limit") -> Any:
     return typer.Option(
-        *names,
-        help=f"{help}; `None` for no limit.",
+        help=f"{help}; `None` for {without}.",
         parser=number_or_none,
         metavar="NUMBER",
         rich_help_panel=_DECODING,
@@ -153,10 +152,10 @@ class DecodingFlags:
     ] = 0.0
     temperature_increment_on_fallback: Annotated[
         float | None,
-        _number(help="Added to the temperature when a window fails, up to 1"),
+        _number("Added to the temperature when a window fails, up to 1", "one try"),
     ] = 0.2
     best_of: Annotated[
-        float | None, _number(help="Draws to choose from at temperatures above 0")
+        float | None, _number("Draws to choose from at temperatures above 0", "one")
     ] = 5
     beam_size: Annotated[
         int | None,
@@ -219,14 +218,14 @@ class DecodingFlags:
         ),
     ] = True
     compression_ratio_threshold: Annotated[
-        float | None, _number(help="A window whose text repeats itself more failed")
+        float | None, _number("A window whose text repeats itself more failed")
     ] = 2.4
     logprob_threshold: Annotated[
-        float | None, _number(help="A window of less likely words failed")
+        float | None, _number("A window of less likely words failed")
     ] = -1.0
     no_speech_threshold: Annotated[
         float | None,
-        _number(help="A failed window whose silence is more probable is left out"),
+        _number("A failed window whose silence is more probable is left out"),
     ] = 0.6
     clip_timestamps: Annotated[
         str,

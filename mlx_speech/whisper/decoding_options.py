@@ -55,48 +55,58 @@ class DecodingOptions:
     max_initial_timestamp: float | None = 1.0
 
     def __post_init__(self) -> None:
-        for wrong, why in (
+        for wrong, why, hint in (
             (
                 self.task not in (*TASKS, LANGUAGE_TASK),
-                f"the task {self.task!r} is none of"
-                f" {', '.join((*TASKS, LANGUAGE_TASK))}",
+                f"the task {self.task!r} is not known",
+                f"choose one of: {', '.join((*TASKS, LANGUAGE_TASK))}",
             ),
             (
                 not 0 <= self.temperature < math.inf,
                 f"the temperature {self.temperature} is no finite number from 0 on",
+                "give 0 for the likeliest tokens, or up to about 1 to draw them",
             ),
             (
                 self.beam_size is not None and self.best_of is not None,
                 "beam_size and best_of cannot be given together",
+                "leave out best_of at temperature 0, and beam_size above it",
             ),
             (
                 self.temperature == 0 and self.best_of is not None,
                 "best_of needs a temperature above 0: all samples would be equal",
+                "leave it out, or give a temperature such as 0.2",
             ),
             (
                 self.patience is not None and self.beam_size is None,
                 "patience needs beam_size",
+                "leave it out, or give a beam_size such as 5",
             ),
             (
                 self.length_penalty is not None and not 0 <= self.length_penalty <= 1,
                 f"length_penalty is {self.length_penalty}, not between 0 and 1",
+                "give a number from 0 to 1, or None to divide by the length",
             ),
             *(
-                (value is not None and value < 1, f"{name} is {value}, less than 1")
-                for name, value in (
-                    ("sample_len", self.sample_len),
-                    ("best_of", self.best_of),
-                    ("beam_size", self.beam_size),
+                (
+                    value is not None and value < 1,
+                    f"{name} is {value}, less than 1",
+                    f"give 1 or more, or None for {otherwise}",
+                )
+                for name, value, otherwise in (
+                    ("sample_len", self.sample_len, "the model's own limit"),
+                    ("best_of", self.best_of, "a single sample"),
+                    ("beam_size", self.beam_size, "no beam search"),
                 )
             ),
             (
                 self.beam_size is not None
                 and not 0.5 < self.beam_size * (self.patience or 1.0) < math.inf,
                 f"patience {self.patience} gives no number of candidates to wait for",
+                "give 1, or a few times as many for a longer search",
             ),
         ):
             if wrong:
-                raise SpeechError(why, "change the decoding options")
+                raise SpeechError(why, hint)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mlx_speech.cli.grouped_options import SwitchCommand, grouped, number_or_none
+from mlx_speech.cli.grouped_options import (
+    SwitchCommand,
+    grouped,
+    number_or_none,
+    whole_or_none,
+)
 
 SEEN: list[Any] = []
 
@@ -91,4 +96,11 @@ def test_a_name_is_no_value_of_a_switch() -> None:
 def test_what_is_no_number_is_wrong_usage() -> None:
     result = CliRunner().invoke(app, ["a", "--limit", "few"])
     assert result.exit_code == 2
-    assert "few" in result.output
+    assert "'few' is no number" in result.output
+
+
+def test_what_is_no_whole_number_is_said_in_plain_words() -> None:
+    for text in ("1.5", "few"):
+        with pytest.raises(ValueError, match=f"^'{text}' is no whole number$"):
+            whole_or_none(text)
+    assert [whole_or_none(text) for text in ("7", "None", "")] == [7, None, None]

@@ -156,6 +156,17 @@ def test_flags_that_cannot_be_obeyed(
     assert said in refusal(run(talk, *flags))[0]
 
 
+def test_a_wrong_number_is_answered_by_right_ones(
+    run: Run, talk: Path, refusal: Refusal
+) -> None:
+    error, hint = refusal(run(talk, "--beam-size", "0"))
+    assert error == "error: beam_size is 0, less than 1"
+    assert hint == "hint: give 1 or more, or None for no beam search"
+    drawn = run(talk, "--best-of", "0", "--temperature", "0.5")
+    assert "or None for a single sample" in refusal(drawn)[1]
+    assert "from 0 to 1" in refusal(run(talk, "--length-penalty", "-1"))[1]
+
+
 @pytest.mark.parametrize(
     "flags",
     [

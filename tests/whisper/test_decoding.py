@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -313,8 +314,9 @@ def test_compression_ratio() -> None:
     ids=str,
 )
 def test_contradictory_options_are_refused(options: dict[str, Any], named: str) -> None:
-    with pytest.raises(SpeechError, match=named):
+    with pytest.raises(SpeechError, match=named) as refused:
         DecodingOptions(**options)
+    assert re.match("give |leave |choose ", refused.value.hint)
 
 
 def test_a_prefix_longer_than_the_model_is_refused(small: Whisper) -> None:

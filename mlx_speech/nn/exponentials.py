@@ -1,4 +1,4 @@
-"""Powers of two, softmax and log-sum-exp from operations that a CPU does quickly.
+"""Powers of two and log-sum-exp from operations that a CPU does quickly.
 
 MLX's CPU back end computes exponentials one at a time, 12 ns each, which was two thirds
 of Whisper's encoder on Linux. Additions and products are vectorised there, at 0.1 to
@@ -36,8 +36,11 @@ def powers_of_two(x: mx.array, top: mx.array | float = 0.0) -> mx.array:
 
     Args:
         x: float32; NaN stays NaN.
-        top: whole numbers below 2**22, broadcast against ``x``, none of them smaller
-            than it; they get no gradient. Results below 2 ** -126 become 2 ** -126.
+        top: whole numbers below 2**22, broadcast against ``x``; each at least as large
+            as the ``x`` that it belongs to. They get no gradient.
+
+    Returns:
+        float32, the shape of ``x``; what is below 2 ** -126 becomes 2 ** -126.
     """
     return cast(mx.array, _powers_of_two(x, mx.array(top, mx.float32)))
 
@@ -46,12 +49,14 @@ def powers_of_two(x: mx.array, top: mx.array | float = 0.0) -> mx.array:
 def _powers_of_two(x: mx.array, top: mx.array) -> mx.array:
     x = mx.maximum(x, top + _LEAST_EXPONENT)
     shift = _ROUNDER - top
+    # Now the low bits are x - top as an integer, and `rest` what rounding took away.
     rounded = x + shift
     rest = x - (rounded - shift)
     first, second, *others = _POWER_OF_TWO
     power = first * rest + second
     for coefficient in others:
         power = power * rest + coefficient
+    # Added to the bits of a number's exponent, an integer multiplies by a power of two.
     exponent = mx.left_shift(mx.view(rounded, mx.int32), _EXPONENT_PLACE)
     return mx.view(mx.view(power, mx.int32) + exponent, mx.float32)
 
@@ -70,6 +75,9 @@ def log_sum_exp(x: mx.array) -> mx.array:
 
     Args:
         x: float32 [..., numbers], finite or -inf.
+
+    Returns:
+        float32 [...].
     """
     if not is_slow(x):
         return mx.logsumexp(x, axis=-1)

@@ -146,6 +146,7 @@ def conv_to_torch(
 
 
 def _fuse(g: mx.array, v: mx.array, axis: int) -> mx.array:
+    """:func:`weight_norm`, whose name is that of a setting above."""
     return weight_norm(v, g, axis)
 
 

@@ -6,7 +6,7 @@ from mlx_speech.whisper.checkpoints import load_whisper as load_model
 from mlx_speech.whisper.decoding import decode, detect_language
 from mlx_speech.whisper.decoding_options import DecodingOptions
 
-# The module of this name is hidden by its function, which is what the name promises.
+# The function hides the module of the same name: the name means the function.
 from mlx_speech.whisper.transcribe import transcribe
 from mlx_speech.whisper.transcription_options import TranscriptionOptions
 

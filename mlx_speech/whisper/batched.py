@@ -39,7 +39,7 @@ from mlx_speech.writers import Segment, Transcription
 DEFAULT_LANGUAGE = "en"
 # Fewer frames at the end of a lane than this are not heard again: no word is so short.
 SHORTEST_REST = 10
-# Frames by which the end of a text may be wrong.
+# Frames that the end of a text may be too late or too early.
 SLACK = 20
 
 
@@ -170,20 +170,22 @@ class _OpenLane:
         self._untold.append(([self._lane.segment(s) for s in heard], done))
 
     def _passed_over(self, until: float) -> int:
-        """Where to go on at the latest: models may stop in front of a pause.
+        """The latest frame for the next window if all text ends at ``until`` seconds.
 
-        Speech that begins after all text was passed over, and is heard again by
-        itself. OpenAI's algorithm takes what a window does not hold for silence.
+        Models may stop writing at a pause although somebody speaks after it. So the
+        next window begins no later than the next run of speech after the text.
+        OpenAI's algorithm takes what it has no text for to be silence.
         """
         frame = round(until * FRAMES_PER_SECOND)
         begin = self._lane.next_run(frame + SLACK)
         return max(frame, begin) if begin is not None else self._lane.frames
 
     def _timed(self, segment: Segment, offset: float, end: float) -> Segment:
-        """A segment that begins at its first time, though it be alone in its window.
+        """Begin a segment at its first time also when it is alone in its window.
 
-        OpenAI's algorithm lets such a one begin with the window, and end at that time
-        when there is no other. Without a second time, it goes on to the sound's end.
+        OpenAI's algorithm lets a lone segment begin with the window; when it holds one
+        time only, it ends there. Here that time is its beginning, and it ends with the
+        sound.
         """
         times = [t - self._time_begin for t in segment.tokens if t >= self._time_begin]
         if segment.words is not None or not times:

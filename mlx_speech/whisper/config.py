@@ -156,7 +156,7 @@ class WhisperConfig:
             SpeechError: a size is missing or makes no sense, or a setting asks for a
                 network that this package does not have.
         """
-        # One size may be missing: whose names are the most?
+        # A size may be missing: the file is of the family that more names belong to.
         theirs = sum(name in values for name in set(HF_NAMES.values()))
         hugging_face = theirs > sum(name in values for name in HF_NAMES)
         wrong = [

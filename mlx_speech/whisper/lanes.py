@@ -73,13 +73,13 @@ class Lane:
         return self._lane_frame(len(self.runs) - 1, "speech_end")
 
     def next_run(self, frame: int) -> int | None:
-        """The frame of the lane where the run begins that has the first speech after.
+        """Where the first run begins whose speech begins at a frame or later.
 
         Args:
-            frame: of the lane; speech that goes on there does not count.
+            frame: of the lane. Speech that began before does not count.
 
         Returns:
-            None when no speech begins later.
+            A frame of the lane, or None when no speech begins there or later.
         """
         for index, begin in enumerate(self._bounds[:-1]):
             if self._lane_frame(index, "speech_start") >= frame:

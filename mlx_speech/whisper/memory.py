@@ -137,7 +137,7 @@ def _decoding(model: Whisper, options: TranscriptionOptions, windows: int) -> in
     token = 2 * config.n_text_layer * config.n_text_state * model.dtype.size
     cache = _tokens(model, options) * token
     logits = LOGIT_ARRAYS * config.n_vocab * FLOAT32_BYTES
-    drawn = options.best_of or 1 if max(options.temperatures) > 0 else 1
+    drawn = (options.best_of or 1) if max(options.temperatures) > 0 else 1
     beams = options.beam_size or 1
     # Beams move to other rows at each step.
     caches = max(drawn, 2 * beams if beams > 1 else 1)

@@ -102,10 +102,7 @@ def _cut(
 def _with_margins(
     spans: Iterable[tuple[int, int]], frames: int, margin: int, window: int
 ) -> Iterator[Run]:
-    """Give each span some of the silence around it, at most half of a pause.
-
-    None of it is worth another window.
-    """
+    """Give each span some of the silence around it, at most half of a pause."""
     before: tuple[int, int] | None = None
     begin = 0
     for span in spans:
@@ -122,6 +119,7 @@ def _run(
     span: tuple[int, int], earliest: int, latest: int, margin: int, window: int
 ) -> Run:
     start, end = span
+    # Silence may fill up the span's last window, but is not worth another one.
     margin = min(margin, -(end - start) % window // 2)
     return Run(max(earliest, start - margin), min(latest, end + margin), start, end)
 

@@ -10,7 +10,7 @@ from mlx_speech.whisper.tokenizer import Tokenizer
 from mlx_speech.whisper.transcription_options import TranscriptionOptions
 from mlx_speech.writers import Segment
 
-# Text that was drawn at a higher temperature than this prompts nothing.
+# Text that was drawn at a higher temperature is too doubtful to prompt with.
 LEAST_TRUSTED_TEMPERATURE = 0.5
 
 
@@ -25,7 +25,7 @@ class RollingPrompt:
         condition: whether what was transcribed prompts.
         room: ids that the model takes as a prompt.
         tokens: the initial prompt, and all that was transcribed.
-        forgotten: so many of ``tokens`` prompt no more.
+        forgotten: how many of ``tokens``, from the first on, no longer prompt.
     """
 
     initial: list[int]

@@ -90,7 +90,7 @@ def find_alignment(
     tokens = [*start, tokenizer.special.no_timestamps, *text, tokenizer.eot]
     asked = range(len(start), len(start) + len(text))
     logits, scores = model.decode_with_alignment(mx.array([tokens]), cross, keep=asked)
-    # Other than a text token none could come here.
+    # Probabilities are those among text tokens: no other token could stand here.
     logits = logits[0, :, : tokenizer.eot]
     logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     chosen = mx.take_along_axis(logprobs, mx.array(text)[:, None], axis=-1)[:, 0]
@@ -102,7 +102,8 @@ def find_alignment(
     first_of_row = np.flatnonzero(np.diff(rows, prepend=-1))
     times = positions[first_of_row] / POSITIONS_PER_SECOND
     if count == 1:
-        # OpenAI's program has no numbers to compare here, and its path ends too early.
+        # The weights of OpenAI's program are 0 / 0 here, and its path ends one position
+        # too early.
         times = times - 1 / POSITIONS_PER_SECOND
 
     split_language = None

@@ -80,7 +80,7 @@ class WindowReader:
         if self._options.word_timestamps:
             found, seek = self._add_words(found or [], result, window, place, cut)
         if found is not None:
-            found = [_without_nothing(segment) for segment in found]
+            found = [_cleared_if_empty(segment) for segment in found]
         return found, seek
 
     def _segments(
@@ -151,8 +151,8 @@ class WindowReader:
         return segments, seek
 
 
-def _without_nothing(segment: Segment) -> Segment:
-    """Empty a segment of no length or no text."""
+def _cleared_if_empty(segment: Segment) -> Segment:
+    """Take text, tokens and words from a segment that has no length or no text."""
     if segment.start == segment.end or not segment.text.strip():
         return replace(segment, text="", tokens=(), words=())
     return segment

@@ -77,11 +77,11 @@ class Segment:
     def to_dict(self) -> dict[str, Any]:
         """The segment as openai-whisper's dictionary, keys in its order."""
         fields = asdict(self)
-        fields["tokens"] = list(self.tokens)
+        fields["tokens"] = list(fields["tokens"])
         if self.words is None:
             del fields["words"]
         else:
-            fields["words"] = [asdict(word) for word in self.words]
+            fields["words"] = list(fields["words"])
         if self.language is None:
             del fields["language"]
         return fields
@@ -339,6 +339,8 @@ def _highlighted(cue: Cue) -> Iterator[tuple[float, float, str]]:
 def _cues(segments: Sequence[Segment], options: WriterOptions) -> Iterator[Cue]:
     """Distribute the words over lines, and the lines over cues."""
     width = options.max_line_width or UNLIMITED
+    # With both limits a cue is filled up by the next segment; else a segment or group of
+    # words begins a cue of its own, as in openai-whisper.
     across_segments = None not in (options.max_line_width, options.max_line_count)
     cue: Cue = []
     line_width, lines = 0, 1
@@ -350,9 +352,11 @@ def _cues(segments: Sequence[Segment], options: WriterOptions) -> Iterator[Cue]:
         fits = line_width + len(word.word) <= width
         previous_start = word.start
         if line_width > 0 and fits and not paused and not apart:
+            # The line goes on.
             line_width += len(word.word)
             cue.append((word.word, word))
             continue
+        # A new line, perhaps the first one of a new cue.
         text = word.word.strip()
         full = options.max_line_count is not None and (
             paused or lines >= options.max_line_count

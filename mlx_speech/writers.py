@@ -339,8 +339,8 @@ def _highlighted(cue: Cue) -> Iterator[tuple[float, float, str]]:
 def _cues(segments: Sequence[Segment], options: WriterOptions) -> Iterator[Cue]:
     """Distribute the words over lines, and the lines over cues."""
     width = options.max_line_width or UNLIMITED
-    # With both limits a cue is filled up by the next segment; else a segment or group of
-    # words begins a cue of its own, as in openai-whisper.
+    # As in openai-whisper: with both limits the next segment fills up a cue, else every
+    # segment or group of words begins a cue of its own.
     across_segments = None not in (options.max_line_width, options.max_line_count)
     cue: Cue = []
     line_width, lines = 0, 1

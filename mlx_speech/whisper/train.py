@@ -129,6 +129,7 @@ class WhisperTask:
         """Nothing depends on the epoch; learning rates depend on the step."""
 
     def batches(self, epoch: int) -> Sequence[Sequence[int]]:
+        """The batches of an epoch, each the numbers of its windows (see ``_EPOCH``)."""
         windows, config = self.plan(epoch), self.config
         if config.crop:
             contents = [window.content for window in windows]
@@ -140,6 +141,7 @@ class WhisperTask:
         return [[epoch * _EPOCH + place for place in batch] for batch in batches]
 
     def load_batch(self, indices: Sequence[int]) -> Batch:
+        """Make one of :meth:`batches`; the same numbers give the same batch."""
         epoch = indices[0] // _EPOCH
         windows = [self.plan(epoch)[index % _EPOCH] for index in indices]
         return self.maker.make(windows, (self.config.seed, *divmod(indices[0], _EPOCH)))

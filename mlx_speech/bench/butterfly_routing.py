@@ -27,9 +27,9 @@ from mlx_speech.butterfly.routing_report import (
 from mlx_speech.butterfly.student import RoutedMel, routing_spec
 
 FRACTIONS = (0.96, 0.9, 0.75)
-# dB of the learned students, measured by the prototype ("the laboratory") that the
-# recipe is from, on other recordings: to compare the order of magnitude only.
-LABORATORY_DB = {0.96: 0.35, 0.9: 1.23, 0.75: 2.85}
+# dB of the learned students of the prototype that the recipe is from, measured on other
+# recordings: for the order of magnitude only.
+PROTOTYPE_DB = {0.96: 0.35, 0.9: 1.23, 0.75: 2.85}
 RANDOM_SEEDS = (0, 1, 2)
 LEARNED = "greedy, learned"
 GREEDY = "greedy"
@@ -166,7 +166,7 @@ class _Table:
         row = self._row(what, student, settings)
         if what != LEARNED:
             return row
-        known = LABORATORY_DB.get(settings.compute_fraction)
+        known = PROTOTYPE_DB.get(settings.compute_fraction)
         return replace(row, elsewhere_db=known)
 
     def _other(self, settings: DistillSettings, method: str, what: str) -> RoutingRow:

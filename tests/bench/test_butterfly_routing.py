@@ -36,7 +36,7 @@ def test_learning_beats_pruning_and_pruning_chance() -> None:
     assert len(rows) == case.count == 4 + 7 * len(FRACTIONS)
     assert unordered_shares(rows) == []
     learned = [row.errors[SPEECH].mel_db for row in rows if row.what == LEARNED]
-    # The laboratory's figures were 0.35, 1.23 and 2.85, on other recordings.
+    # The prototype's figures were 0.35, 1.23 and 2.85, on other recordings.
     for error, limit in zip(learned, (0.5, 1.5, 3.3), strict=True):
         assert error < limit
     # No routing without a corrector that mixes bins is better than its bound on noise.

@@ -49,7 +49,7 @@ def test_enough_phases_are_exact(n: int, bits: int) -> None:
         (512, "rect", 8, 7e-2, 9e-2),
     ],
 )
-def test_too_few_bits_cost_what_the_laboratory_found(
+def test_too_few_bits_cost_precision(
     n: int, scheme: str, bits: int, least: float, most: float
 ) -> None:
     assert least < error(exact(n), scheme, bits) < most

@@ -1,4 +1,4 @@
-"""Complex weights in few bits, against the laboratory's figures and by packing."""
+"""Complex weights in few bits: how much they lose, and how they are packed."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ import numpy as np
 _SHORTEST_CUT_SECONDS = 0.15
 _SHORTEST_PAUSE_SECONDS = 0.04
 _LONG_PAUSE = 4
+_LATE_CHOICES = 4
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Layout:
             ends after a pause.
         long_pause_share: of the pauses, that last up to four times as long.
         late_share: of the windows, as many more that are silent until a recording
-            begins that does not fit into them.
+            begins that does not fit behind the silence.
         longest_loss: seconds that a recording at the beginning of a window may lack.
     """
 
@@ -148,29 +149,38 @@ def _start_after(
 
     Transcription goes on where it has written that a cut recording begins, a little
     too early or too late. One that hardly begins goes unnoticed: the next window
-    follows without a gap.
+    follows without a gap, as after silence.
     """
     loss = round(layout.longest_loss * layout.sample_rate)
     if cut:
         return int(draw.uniform(-loss, loss + 1))
-    if 0 < layout.window - start <= loss:
-        return start - layout.window
-    return _pause(layout, draw, first=True)
+    if start < layout.window - loss:
+        return _pause(layout, draw, first=True)
+    return (start + loss) % layout.window - loss
 
 
 def _goes_on(layout: Layout, draw: np.random.Generator, start: int) -> bool:
-    room = layout.window - start
     wanted = draw.random() < layout.cut_share
-    return layout.pack and wanted and room > _SHORTEST_CUT_SECONDS * layout.sample_rate
+    return layout.pack and wanted and layout.window - start > _shortest_cut(layout)
 
 
 def _late(clips: Sequence[Clip], layout: Layout, draw: np.random.Generator) -> Window:
-    """A window at whose end somebody begins to speak."""
-    index = int(draw.integers(len(clips)))
-    least = round(_SHORTEST_CUT_SECONDS * layout.sample_rate)
-    heard = int(draw.uniform(min(least, clips[index].samples), clips[index].samples))
+    """A window at whose end somebody is speaking who began after silence.
+
+    Long recordings are cut off more often than short ones, and mostly not soon: the
+    silence is mostly shorter.
+    """
+    choices = draw.integers(len(clips), size=_LATE_CHOICES).tolist()
+    index = max(choices, key=lambda choice: clips[choice].samples)
+    samples = clips[index].samples
+    least = min(_shortest_cut(layout), samples)
+    heard = int(least + draw.random(2).max() * (samples - least))
     placed = Placed(index, layout.window - heard, cut=True)
     return Window((placed,), layout.window)
+
+
+def _shortest_cut(layout: Layout) -> int:
+    return round(_SHORTEST_CUT_SECONDS * layout.sample_rate)
 
 
 def _close(

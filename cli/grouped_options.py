@@ -11,9 +11,12 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 # How openai-whisper's users switch flags: `--word_timestamps True`.
 SPELLED = {"true": True, "false": False}
@@ -72,6 +75,16 @@ def _flags(kind: type) -> list[inspect.Parameter]:
 class SwitchCommand(TyperCommand):
     """A command whose switches may be spelled ``--flag True`` and ``--flag False``."""
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show the help; names too long for a narrow terminal are folded, not cut."""
+        from typer import rich_utils
+
+        for name in ("highlighter", "negative_highlighter"):
+            paint = getattr(rich_utils, name)
+            if not isinstance(paint, _Folded):
+                setattr(rich_utils, name, _Folded(paint))
+        super().format_help(ctx, formatter)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments, those spellings replaced by typer's own."""
         return super().parse_args(ctx, self._plain(ctx, args))
@@ -100,6 +113,18 @@ class SwitchCommand(TyperCommand):
             else:
                 plain += switches[name].secondary_opts[:1]
         return plain
+
+
+class _Folded:
+    """What paints the names of flags, told to go on in the next line."""
+
+    def __init__(self, paint: Callable[[str], Text]) -> None:
+        self._paint = paint
+
+    def __call__(self, names: str) -> Text:
+        text = self._paint(names)
+        text.overflow = "fold"
+        return text
 
 
 def number_or_none(text: Any) -> float | None:

@@ -212,8 +212,9 @@ class DecodingFlags:
         bool,
         typer.Option(
             "--condition-on-previous-text/--no-condition-on-previous-text",
-            help="With --exact, prompt each window with the text before it; without, "
-            "one slip of the model does not lead to the next.",
+            help="With --exact, prompt each window with the text before it [default]; "
+            "without, one slip of the model does not lead to the next.",
+            show_default=False,
             rich_help_panel=_DECODING,
         ),
     ] = True
@@ -230,7 +231,7 @@ class DecodingFlags:
     clip_timestamps: Annotated[
         str,
         typer.Option(
-            help="Only these parts: start,end,start,end,... in seconds.",
+            help="Only these parts: starts and ends in seconds, such as 0,9.5,60,75.",
             rich_help_panel=_DECODING,
         ),
     ] = "0"

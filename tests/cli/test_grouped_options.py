@@ -68,6 +68,19 @@ def test_flags_are_in_the_help() -> None:
         assert expected in shown
 
 
+@pytest.mark.parametrize("columns", [80, 100])
+def test_no_name_of_a_flag_is_cut_off_in_the_help(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    from mlx_speech.cli import main
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in ("transcribe", "listen", "prepare"):
+        shown = CliRunner().invoke(main.app, [command, "--help"]).output
+        assert "--model" in shown
+        assert "…" not in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "flags"),
     [

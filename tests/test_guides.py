@@ -1,4 +1,5 @@
-"""The guides: every command, flag, extra and linked file that they name exists.
+"""The guides: every command, flag, extra and linked file that they name exists, and
+every file of a package is named in its guide.
 
 Values are not checked: the guides speak of folders that the reader has.
 """
@@ -160,6 +161,22 @@ def test_extras_in_guides_exist(guide: Path) -> None:
     extras = set(re.findall(r"^([a-z]+) = \[", section, re.MULTILINE))
     named = re.findall(r"'\.\[([a-z,]+)\]'", guide.read_text(encoding="utf-8"))
     assert {extra for names in named for extra in names.split(",")} <= extras
+
+
+@pytest.mark.parametrize(
+    "guide",
+    sorted((ROOT / "mlx_speech").glob("*/README.md")),
+    ids=lambda p: p.parent.name,
+)
+def test_the_guide_of_a_package_names_all_of_its_files(guide: Path) -> None:
+    text = guide.read_text(encoding="utf-8")
+    files = {path.name for path in guide.parent.glob("*.py")} - {"__init__.py"}
+    missing = [name for name in files if not re.search(rf"\b{re.escape(name)}", text)]
+    assert not missing
+    rows = re.findall(r"^\| ([^|]*\.py`?) \|", text, re.MULTILINE)
+    assert rows
+    named = {name for row in rows for name in re.findall(r"\w+\.py", row)}
+    assert named <= files
 
 
 @every_guide

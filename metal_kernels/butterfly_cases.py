@@ -23,7 +23,7 @@ from mlx_speech.metal_kernels.butterfly_plan import (
     draw_butterfly,
     split_weights,
 )
-from mlx_speech.metal_kernels.cases import Call, KernelCase
+from mlx_speech.metal_kernels.cases import Call, KernelCase, on_cpu
 from mlx_speech.metal_kernels.twiddles import digit_reversal
 
 Radices = tuple[int, ...]
@@ -95,7 +95,7 @@ def _values(
         "values",
         TOLERANCES[mx.complex64],
         found,
-        _on_cpu(reference),
+        on_cpu(reference),
         rivals,
     )
 
@@ -115,7 +115,7 @@ def _gradients(
         "gradients",
         TOLERANCES[dtype],
         lambda: gradients_by_kernel(*draw(), plan, tied, _SCALE),
-        _on_cpu(reference),
+        on_cpu(reference),
         {"MLX operations": reference} if timed else {},
     )
 
@@ -149,13 +149,3 @@ def _block_products(draw: Draw, points: int) -> Call:
         return split_weights(flat, plan, False)
 
     return lambda: [butterfly_reference(draw()[0], blocks(), plan)]
-
-
-def _on_cpu(compute: Callable[[], Sequence[mx.array]]) -> Call:
-    def evaluated() -> Sequence[mx.array]:
-        with mx.stream(mx.cpu):
-            found = compute()
-            mx.eval(found)
-        return found
-
-    return evaluated

@@ -46,3 +46,15 @@ class KernelCase:
     def name(self) -> str:
         """Kernel, variant, sizes and part in one line."""
         return f"{self.kernel} ({self.variant}), {self.part}, {self.sizes}"
+
+
+def on_cpu(compute: Call) -> Call:
+    """The same, computed and evaluated on the CPU: what a kernel is compared with."""
+
+    def evaluated() -> Sequence[mx.array]:
+        with mx.stream(mx.cpu):
+            found = compute()
+            mx.eval(found)
+        return found
+
+    return evaluated

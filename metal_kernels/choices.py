@@ -74,8 +74,12 @@ def device_identity() -> str:
 
 def cache_folder() -> Path:
     """Where findings are kept: ``MLX_SPEECH_CACHE``, or where the system has caches."""
-    if wanted := os.environ.get(CACHE_VARIABLE):
-        return Path(wanted)
+    wanted = os.environ.get(CACHE_VARIABLE)
+    return Path(wanted) if wanted else system_cache()
+
+
+def system_cache() -> Path:
+    """The folder of this package where the system has caches."""
     if platform.system() == "Darwin":
         return Path.home() / "Library" / "Caches" / "mlx-speech"
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from mlx_speech.errors import SpeechError
 from mlx_speech.files import replacing_file
+from mlx_speech.metal_kernels.choices import system_cache
 
 # Both may be set by a user: a compiler command, and the folder of compiled kernels.
 COMPILER_VARIABLE = "MLX_SPEECH_CXX"
@@ -97,12 +97,7 @@ def cache_folder() -> Path:
     if asked := os.environ.get(CACHE_VARIABLE):
         # Compilers run elsewhere.
         return Path(asked).expanduser().absolute()
-    home = Path.home()
-    if platform.system() == "Darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    folder = base / "mlx-speech" / "emulator"
+    folder = system_cache() / "emulator"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -25,17 +25,9 @@ from mlx_speech.vits.flow import ResidualCouplingBlock
 from mlx_speech.vits.generator import HifiGanGenerator
 from mlx_speech.vits.input_checks import check_speakers, check_text, frame_count
 from mlx_speech.vits.istft_decoder import IstftDecoder
-from mlx_speech.vits.masks import sequence_mask, slice_segments
+from mlx_speech.vits.masks import sequence_mask
 from mlx_speech.vits.posterior import PosteriorEncoder, sample_latent
 from mlx_speech.vits.text_encoder import TextEncoder
-
-__all__ = [
-    "InferredLatent",
-    "InferredSpeech",
-    "SynthesizerTrn",
-    "VitsForward",
-    "slice_segments",
-]
 
 DEFAULT_MAX_FRAMES = 8192
 

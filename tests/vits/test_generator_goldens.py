@@ -12,12 +12,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from mlx_speech.vits.config import VitsConfig
-from mlx_speech.vits.model import (
-    InferredLatent,
-    SynthesizerTrn,
-    VitsForward,
-    slice_segments,
-)
+from mlx_speech.vits.masks import slice_segments
+from mlx_speech.vits.model import InferredLatent, SynthesizerTrn, VitsForward
 
 SEGMENT_FRAMES = 32
 # noise_scale, length_scale, noise_scale_w of the two stored inference runs.

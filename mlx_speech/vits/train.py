@@ -43,7 +43,8 @@ from mlx_speech.vits.training_config import BEST_METRIC, VitsTrainConfig
 from mlx_speech.vits.voice import DEFAULT_INFERENCE, Voice
 
 SPOKEN_SAMPLES = 3
-# (n_fft, hop_length, win_length) of the optional multi-resolution STFT loss.
+# (n_fft, hop_length, win_length) of the optional multi-resolution STFT loss. By hops of
+# a quarter, 12 points are transformed for each sample; the paper's three take 27.
 STFT_RESOLUTIONS = ((256, 64, 256), (512, 128, 512), (1024, 256, 1024))
 
 

@@ -64,22 +64,8 @@ def prepare_task(
             the data everything that is wrong at once.
     """
     utterances = read_corpus(data)
-    names = _speaker_names(utterances)
     mx.random.seed(config.seed)
-    if base is None:
-        voice, discriminators = _fresh_voice(config, names, utterances), None
-    else:
-        loaded = load_voice(base)
-        _require_fit(loaded.mel_spec, f"the spectrogram of the base voice `{base}`")
-        for note in _base_notes(config, loaded):
-            on_note(note)
-        voice = _adopt_base(loaded, names)
-        discriminators = voice.discriminators
-    if config.uses_discriminators:
-        if discriminators is None:
-            discriminators = fresh_discriminators(config)
-    else:
-        discriminators = None
+    voice, discriminators = _networks(config, utterances, base, on_note)
     # Of this long bar, the first half is the check and the second one the features.
     total = 2 * len(utterances)
     features = FeatureCache(cache)
@@ -132,6 +118,28 @@ def fresh_discriminators(config: VitsTrainConfig) -> Discriminators:
             channels_scale=config.discriminator_scale,
         )
     )
+
+
+def _networks(
+    config: VitsTrainConfig,
+    utterances: Sequence[Utterance],
+    base: Path | None,
+    on_note: Callable[[str], None],
+) -> tuple[Voice, Discriminators | None]:
+    """What is trained: from the base where there is one, else with random weights."""
+    names = _speaker_names(utterances)
+    if base is None:
+        voice = _fresh_voice(config, names, utterances)
+    else:
+        loaded = load_voice(base)
+        _require_fit(loaded.mel_spec, f"the spectrogram of the base voice `{base}`")
+        for note in _base_notes(config, loaded):
+            on_note(note)
+        voice = _adopt_base(loaded, names)
+    discriminators = voice.discriminators if config.uses_discriminators else None
+    if config.uses_discriminators and discriminators is None:
+        discriminators = fresh_discriminators(config)
+    return voice, discriminators
 
 
 def _check_data(

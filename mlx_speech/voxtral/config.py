@@ -310,7 +310,7 @@ def invalid(why: str) -> SpeechError:
     """The error of a configuration that cannot be used."""
     return SpeechError(
         f"this is no configuration of Voxtral that can be used: {why}",
-        "use the config.json or params.json that came with the weights",
+        "use the files that came with the weights",
     )
 
 

@@ -16,11 +16,13 @@ import numpy as np
 from mlx_speech.audio.mel import MelSpec
 from mlx_speech.audio.streaming import stream_log_mel
 from mlx_speech.errors import SpeechError
+from mlx_speech.voxtral.config import check_positive
 from mlx_speech.voxtral.features import HOP_SAMPLES, SAMPLE_RATE
+from mlx_speech.voxtral.realtime_config import TOKEN_MILLISECONDS, delay_in_tokens
 from mlx_speech.voxtral.realtime_model import VoxtralRealtime
 from mlx_speech.voxtral.tokenizer import BEGIN, END, Tekken
 
-TOKEN_SECONDS = 0.08
+TOKEN_SECONDS = TOKEN_MILLISECONDS / 1000
 # Tokens after the delay in which the last word can still be written, as published.
 CATCH_UP_TOKENS = 11
 LEFT_TOKENS = 32
@@ -59,25 +61,26 @@ class StreamSettings:
             delay_tokens: 1 to 30 tokens of 80 ms; None: what the files say.
 
         Raises:
-            SpeechError: another delay, or a tokenizer of another model.
+            SpeechError: another delay, a tokenizer of another model, or settings of it
+                that are no numbers.
         """
         if delay_tokens is None:
             given = tokenizer.audio.get("transcription_delay_ms")
             delay_tokens = (
-                model.config.delay_tokens
-                if given is None
-                else round(given / (1000 * TOKEN_SECONDS))
+                model.config.delay_tokens if given is None else delay_in_tokens(given)
             )
         if not 1 <= delay_tokens <= MOST_DELAY_TOKENS:
             raise SpeechError(
                 f"the text cannot be {delay_tokens} tokens of 80 ms behind the audio",
                 f"choose a delay of 80 ms to {80 * MOST_DELAY_TOKENS} ms",
             )
+        left = tokenizer.audio.get("streaming_n_left_pad_tokens") or LEFT_TOKENS
+        check_positive("streaming_n_left_pad_tokens", left)
         return cls(
             tokenizer.special_id(BEGIN),
             tokenizer.special_id("[STREAMING_PAD]"),
             tokenizer.special_id(END),
-            tokenizer.audio.get("streaming_n_left_pad_tokens") or LEFT_TOKENS,
+            left,
             delay_tokens,
         )
 

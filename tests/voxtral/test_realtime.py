@@ -228,6 +228,18 @@ def test_another_delay_may_be_asked_for(
             StreamSettings.of(tiny_realtime, tekken_6, delay_tokens=delay)
 
 
+@pytest.mark.parametrize(
+    "name", ["transcription_delay_ms", "streaming_n_left_pad_tokens"]
+)
+def test_a_setting_of_the_tokenizer_of_a_wrong_kind_is_named(
+    realtime: ModuleType, tiny_realtime: VoxtralRealtime, name: str
+) -> None:
+    content = realtime.tekken(6)
+    content["audio"][name] = "long"
+    with pytest.raises(SpeechError, match=f"{name} is 'long'"):
+        StreamSettings.of(tiny_realtime, Tekken(content))
+
+
 def test_transcriptions_hold_the_text_of_all_tokens(
     tiny_realtime: VoxtralRealtime,
     realtime: ModuleType,

@@ -299,7 +299,7 @@ def _gaussian(
 ) -> ButterflyFigure:
     weights = _drawn()
     quantizer = fit_quantizer(weights, "polar", bits, split)
-    which = "its split of the bits" if split else "best split"
+    which = "rlx-fft's split" if split else "best split"
     return ButterflyFigure(
         f"Gaussian weights, {which} (before: rlx-fft's figure)",
         f"{bits - quantizer.phase_bits} + {quantizer.phase_bits} bits",

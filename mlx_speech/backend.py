@@ -137,6 +137,16 @@ def mode_from_environment(variable: str, modes: tuple[Mode, ...]) -> Mode:
     )
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that MLX's random numbers cannot begin with.
+
+    Raises:
+        SpeechError: it is below 0, or 2^63 or more.
+    """
+    if not 0 <= seed < 2**63:
+        raise SpeechError(f"the seed {seed} is out of range", "choose 0 to 2^63 - 1")
+
+
 def on_metal() -> bool:
     """True when MLX's default device is an Apple GPU."""
     import mlx.core as mx

@@ -18,6 +18,7 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
 
+from mlx_speech import backend
 from mlx_speech.audio.mel import MelSpec, mel_filterbank
 from mlx_speech.audio.stft import squared_magnitude, stft
 from mlx_speech.butterfly.gates import RELAXATIONS, Relaxation, gumbel_noise
@@ -96,6 +97,7 @@ class DistillSettings:
                 f"learning rate {self.learning_rate}, noise {self.noise} or sparsity "
                 f"{self.sparsity} is not possible"
             )
+        backend.check_seed(self.seed)
         if min(self.temperature) <= 0:
             raise SpeechError(
                 f"the temperatures {self.temperature} must both be above 0"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import mlx.core as mx
 import numpy as np
 
+from mlx_speech import backend
 from mlx_speech.errors import SpeechError
 from mlx_speech.text.sentences import split_text
 from mlx_speech.vits.voice import Voice
@@ -40,14 +41,15 @@ def synthesize(
         float32 [samples] at ``voice.sample_rate``, within -1..1.
 
     Raises:
-        SpeechError: nothing to say, unknown symbols, an unknown speaker, or factors
-            out of range.
+        SpeechError: nothing to say, unknown symbols, an unknown speaker, or factors or
+            a seed out of range.
     """
     pieces = split_text(text)
     if not pieces:
         raise SpeechError("there is no text to speak", "give at least one word")
     if not 0.1 <= speed <= 10:
         raise SpeechError(f"the speed {speed} is out of range", "choose 0.1 to 10")
+    backend.check_seed(seed)
     inference = voice.inference
     given = {"noise_scale": noise_scale, "noise_scale_w": noise_scale_w}
     scales = {

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from mlx_speech import backend
 from mlx_speech.errors import SpeechError
 from mlx_speech.voxtral.features import chunk_features
 from mlx_speech.voxtral.model import Voxtral
@@ -41,6 +42,7 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        backend.check_seed(self.seed)
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise SpeechError(
                 f"nothing can be drawn at temperature {self.temperature} of top_p "

@@ -241,6 +241,7 @@ def test_a_training_that_diverges_is_stopped(data: Segments) -> None:
         ({"steps": -1}, "not possible"),
         ({"learning_rate": 0.0}, "not possible"),
         ({"temperature": (1.0, 0.0)}, "temperatures"),
+        ({"seed": 2**64}, "seed 18446744073709551616 is out of range"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict, message: str) -> None:

@@ -137,6 +137,12 @@ def test_noise_out_of_range_is_refused(voice: Voice, name: str, value: float) ->
         synthesize(loud, "words")
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_out_of_range_is_refused(voice: Voice, seed: int) -> None:
+    with pytest.raises(SpeechError, match=f"the seed {seed} is out of range"):
+        synthesize(voice, "words", seed=seed)
+
+
 @pytest.mark.parametrize("text", ["", " \n\t ", "..."])
 def test_no_text_is_refused(voice: Voice, text: str) -> None:
     with pytest.raises(SpeechError, match="there is no text to speak"):

@@ -223,6 +223,8 @@ def test_impossible_options_are_refused() -> None:
         TranscriptionOptions(language="xx")
     with pytest.raises(SpeechError, match="pieces of 4000 s cannot be transcribed"):
         TranscriptionOptions(piece_seconds=4000)
+    with pytest.raises(SpeechError, match="the seed -1 is out of range"):
+        Sampling(seed=-1)
     with pytest.raises(SpeechError, match="nothing can be drawn at temperature -1"):
         TranscriptionOptions(temperature=-1)
 

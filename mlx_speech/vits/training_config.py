@@ -85,10 +85,14 @@ class VitsTrainConfig:
     batch_size: int = setting(16, "utterances a step")
     segment_frames: int = setting(32, "frames that the decoder is trained on at once")
     seed: int = setting(1234, "seed of weights, data order and noise")
-    validate_every: int = setting(500, "steps between validations")
-    sample_every: int = setting(500, "steps between spoken samples")
-    checkpoint_every: int = setting(500, "steps between checkpoints")
-    checkpoint_minutes: float = setting(10.0, "minutes between checkpoints at most")
+    validate_every: int = setting(500, "steps between validations; 0 for none")
+    sample_every: int = setting(500, "steps between spoken samples; 0 for none")
+    checkpoint_every: int = setting(
+        500, "steps between checkpoints; 0 for only the last one"
+    )
+    checkpoint_minutes: float = setting(
+        10.0, "minutes between checkpoints at most; 0 for no such limit"
+    )
     keep: int = setting(2, "checkpoints kept beside the best")
     log_every: int = setting(10, "steps between lines in metrics.jsonl")
 

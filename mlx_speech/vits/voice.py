@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,7 +33,8 @@ class Voice:
         mel_spec: sampling rate and spectrogram that it was trained on.
         vocabulary: text to symbol ids.
         speakers: names in the order of the speaker table; empty for one voice.
-        inference: any of the keys of ``DEFAULT_INFERENCE``; the others are added.
+        inference: any of the keys of ``DEFAULT_INFERENCE``; the others are added. The
+            length scale must be positive.
         discriminators: those that it was trained with, if they are there.
         reads_ipa: the vocabulary takes IPA characters, not written words; something
             outside (espeak, say) must phonemize first.
@@ -59,6 +61,12 @@ class Voice:
             )
         given = {key: float(value) for key, value in self.inference.items()}
         self.inference = DEFAULT_INFERENCE | given
+        scale = self.inference["length_scale"]
+        if not 0 < scale < math.inf:
+            raise SpeechError(
+                f"the voice's length_scale is {scale}, so that its words have no length",
+                "give its config.json a positive number",
+            )
         self._check_fit()
 
     @property

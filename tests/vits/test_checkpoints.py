@@ -373,6 +373,7 @@ def test_parts_of_our_configuration_that_are_wrong(tmp_path: Path) -> None:
         ({"mel": good["mel"] | {"sample_rate": "fast"}}, "describe no VITS model"),
         ({"speakers": 5}, "describe no VITS model"),
         ({"inference": {"noise_scale": "loud"}}, "describe no VITS model"),
+        ({"inference": {"length_scale": 0}}, "length_scale is 0.0"),
         ({"vocabulary": {"kind": "runes"}}, "the vocabulary kind 'runes'"),
     ]
     for change, message in cases:

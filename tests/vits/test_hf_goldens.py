@@ -213,6 +213,7 @@ def test_shards_load(golden: Golden, tmp_path: Path) -> None:
         ({"upsample_rates": [4]}, "upsample_rates"),
         ({"hidden_size": "wide"}, "describe no VITS model"),
         ({"speaking_rate": 0}, "describe no VITS model"),
+        ({"speaking_rate": -1}, "length_scale is -1.0"),
         ({"num_hidden_layers": None}, "describe no VITS model"),
         ({"resblock_dilation_sizes": {}}, "describe no VITS model"),
     ],

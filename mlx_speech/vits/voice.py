@@ -64,7 +64,7 @@ class Voice:
         scale = self.inference["length_scale"]
         if not 0 < scale < math.inf:
             raise SpeechError(
-                f"the voice's length_scale is {scale}, so that its words have no length",
+                f"the voice's length_scale is {scale}, so its words have no length",
                 "give its config.json a positive number",
             )
         self._check_fit()

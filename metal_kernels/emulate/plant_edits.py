@@ -11,7 +11,13 @@ from dataclasses import replace
 
 from mlx_speech.metal_kernels.emulate.mutate import BARRIERS
 from mlx_speech.metal_kernels.emulate.rewrite import SharedVariable, replace_shared
-from mlx_speech.metal_kernels.emulate.tokens import Token, closing, join, tokens
+from mlx_speech.metal_kernels.emulate.tokens import (
+    Token,
+    closing,
+    join,
+    next_spoken,
+    tokens,
+)
 from mlx_speech.metal_kernels.text import KernelText
 
 Edits = Iterator[tuple[str, KernelText]]
@@ -116,7 +122,7 @@ def more_shared_memory(text: KernelText) -> Edits:
         parts = tokens(text.source)
         for index, token in enumerate(parts):
             if token.text == variable.name and _following(parts, index) == "[":
-                start = _next(parts, index)
+                start = next_spoken(parts, index + 1)
                 yield _inserted(text, parts, start + 1, "32768 * ")
                 return
 
@@ -141,7 +147,7 @@ def matrix_strides_off(text: KernelText) -> Edits:
     for index, token in enumerate(parts):
         if token.text != "simdgroup_load" or _following(parts, index) != "(":
             continue
-        start = _next(parts, index)
+        start = next_spoken(parts, index + 1)
         end = closing(parts, start)
         commas = _commas(parts, start, end)
         if len(commas) >= 2:
@@ -170,7 +176,7 @@ def simd_in_branches(text: KernelText) -> Edits:
     for index, token in enumerate(parts):
         if not re.fullmatch(r"simd_(sum|max|min|shuffle\w*)", token.text):
             continue
-        start = _next(parts, index)
+        start = next_spoken(parts, index + 1)
         if start >= len(parts) or parts[start].text != "(":
             continue
         end = closing(parts, start)
@@ -225,7 +231,7 @@ def _loop_bound(text: KernelText, comparison: str) -> Edits:
     for index, token in enumerate(parts):
         if token.text != "for":
             continue
-        start = _next(parts, index)
+        start = next_spoken(parts, index + 1)
         inside = range(start, closing(parts, start))
         bounds += [i for i in inside if parts[i].text == "<"][:1]
     for index in bounds[-1:]:
@@ -243,7 +249,7 @@ def _shifted_use(text: KernelText, name: str, shift: str) -> Edits:
         if token.text == name and _following(parts, index) == "["
     ]
     for index in uses[1:2]:
-        yield _inserted(text, parts, _next(parts, index) + 1, shift)
+        yield _inserted(text, parts, next_spoken(parts, index + 1) + 1, shift)
 
 
 def _half_written(text: KernelText, names: list[str]) -> Edits:
@@ -252,7 +258,7 @@ def _half_written(text: KernelText, names: list[str]) -> Edits:
     for index, token in enumerate(parts):
         if token.text not in names or _following(parts, index) != "[":
             continue
-        start = _next(parts, index)
+        start = next_spoken(parts, index + 1)
         end = closing(parts, start)
         if _following(parts, end) != "=" or _preceding(parts, index) == "*":
             continue
@@ -270,15 +276,8 @@ def _commas(parts: list[Token], start: int, end: int) -> list[int]:
     return found
 
 
-def _next(parts: list[Token], index: int) -> int:
-    index += 1
-    while index < len(parts) and parts[index].silent:
-        index += 1
-    return index
-
-
 def _following(parts: list[Token], index: int) -> str:
-    index = _next(parts, index)
+    index = next_spoken(parts, index + 1)
     return parts[index].text if index < len(parts) else ""
 
 

@@ -61,6 +61,13 @@ def spoken(parts: Sequence[Token]) -> list[Token]:
     return [token for token in parts if not token.silent]
 
 
+def next_spoken(parts: Sequence[Token], start: int) -> int:
+    """Index of the first spoken token from ``start`` on, or the number of tokens."""
+    while start < len(parts) and parts[start].silent:
+        start += 1
+    return start
+
+
 def without_comments(text: str) -> str:
     """Replace each comment by its line ends and a space."""
     return "".join(

@@ -27,7 +27,12 @@ from mlx_speech.metal_kernels.emulate.rewrite import (
     with_float_literals,
     without_attributes,
 )
-from mlx_speech.metal_kernels.emulate.tokens import Token, closing_angle, join, tokens
+from mlx_speech.metal_kernels.emulate.tokens import (
+    closing_angle,
+    join,
+    next_spoken,
+    tokens,
+)
 from mlx_speech.metal_kernels.emulate.unit import KERNEL_FILE
 
 CLANG_VARIABLE = "MLX_SPEECH_CLANG"
@@ -139,13 +144,13 @@ def _with_makers(text: str) -> str:
     index = 0
     while index < len(parts):
         token = parts[index]
-        after = _next_spoken(parts, index + 1)
+        after = next_spoken(parts, index + 1)
         match = _VECTOR.fullmatch(token.text)
         if match and after < len(parts) and parts[after].text == "(":
             out.append(f"emu_make<{match[1]}, {match[2]}>")
         elif token.text == "vec" and after < len(parts) and parts[after].text == "<":
             end = closing_angle(parts, after) or after
-            behind = _next_spoken(parts, end + 1)
+            behind = next_spoken(parts, end + 1)
             maker = behind < len(parts) and parts[behind].text == "("
             out.append("emu_make" if maker else "vec")
             out.append(join(parts[index + 1 : end + 1]))
@@ -154,12 +159,6 @@ def _with_makers(text: str) -> str:
             out.append(token.text)
         index += 1
     return "".join(out)
-
-
-def _next_spoken(parts: list[Token], start: int) -> int:
-    while start < len(parts) and parts[start].silent:
-        start += 1
-    return start
 
 
 def clang() -> Compiler:

@@ -140,7 +140,7 @@ def _float(value: Any) -> float:
         raise ValueError("write a number")
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError("write a number such as 200 or 2e-4") from None
 
 

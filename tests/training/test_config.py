@@ -108,6 +108,7 @@ def test_values_are_converted_by_field_type(
         ("batch_size: 1.5", "`batch_size` in `.*` must be a whole number, not 1.5", ""),
         ("batch_size: [1]", "must be a whole number", ""),
         ("batch_size: true", "must be a whole number", ""),
+        (f"batch_size: {10**400}", "must be a whole number", "write a number"),
         ("language: no", "must be text, not False", "quotes"),
         ("noise: maybe", "must be true or false", ""),
         ("base: other", "must be one of bundled, none", "choose one of"),

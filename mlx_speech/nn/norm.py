@@ -50,7 +50,11 @@ class ChannelLayerNorm(nn.Module):
         return f"{self.gamma.shape[0]}, eps={self.eps}"
 
     def __call__(self, x: mx.array) -> mx.array:
-        """Normalise ``x`` [..., channels]; shape and dtype are kept."""
+        """Normalise ``x`` [..., channels]; shape and dtype are kept.
+
+        Raises:
+            SpeechError: another number of channels.
+        """
         if x.shape[-1] != self.gamma.shape[0]:
             raise SpeechError(
                 f"the layer norm has {self.gamma.shape[0]} channels and the input "

@@ -81,6 +81,9 @@ class RelativeAttention(nn.Module):
 
         Returns:
             [batch, queries, out_channels].
+
+        Raises:
+            SpeechError: relative positions, and not as many queries as keys.
         """
         query = self._split_heads(self.conv_q(x_bqc))
         key = self._split_heads(self.conv_k(context_bkc))

@@ -37,6 +37,9 @@ class DecodingOptions:
         without_timestamps: leave times out.
         max_initial_timestamp: latest time in seconds that a transcript may begin
             with; None or 0: any.
+
+    Raises:
+        SpeechError: options that contradict each other, or a value out of its range.
     """
 
     task: str = "transcribe"

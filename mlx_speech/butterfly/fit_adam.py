@@ -16,6 +16,7 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
 
+from mlx_speech import backend
 from mlx_speech.butterfly.teacher import (
     FitResult,
     Teacher,
@@ -45,6 +46,9 @@ class AdamSettings:
         tolerance: stop at this relative error on the step's questions.
         final_share: the share of the learning rate that the cosine ends at.
         seed: of the questions.
+
+    Raises:
+        SpeechError: an impossible value.
     """
 
     steps: int | None = None
@@ -54,6 +58,18 @@ class AdamSettings:
     tolerance: float = 5e-7
     final_share: float = 1e-4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        backend.check_seed(self.seed)
+        for name, possible in (
+            ("steps", self.steps is None or self.steps >= 1),
+            ("learning_rate", self.learning_rate is None or self.learning_rate > 0),
+            ("batch_size", self.batch_size >= 1),
+            ("fixed_vectors", self.fixed_vectors >= 0),
+            ("final_share", 0 <= self.final_share <= 1),
+        ):
+            if not possible:
+                raise SpeechError(f"`{name}` {getattr(self, name)} is not possible")
 
 
 def default_steps(transform: ButterflyFFT) -> int:

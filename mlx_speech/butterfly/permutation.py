@@ -29,8 +29,8 @@ def find_permutation(matrix: np.ndarray, limit: float = LIMIT) -> np.ndarray:
         int32 [n]; bit reversal for the DFT.
 
     Raises:
-        SpeechError: n is no power of two; NaN; the operator is no radix-2 butterfly
-            under any of the orders.
+        SpeechError: n is no power of two; NaN, or nothing but zeros; the operator is no
+            radix-2 butterfly under any of the orders.
     """
     matrix = np.asarray(matrix)
     n = len(matrix)
@@ -41,6 +41,8 @@ def find_permutation(matrix: np.ndarray, limit: float = LIMIT) -> np.ndarray:
         )
     if not np.all(np.isfinite(matrix)):
         raise SpeechError("the matrix holds NaN or infinity")
+    if not matrix.any():
+        raise SpeechError("the matrix is 0 everywhere: every order fits it")
     order = np.arange(n)
     parts = matrix[None].astype(np.complex128)
     size = n

@@ -169,6 +169,8 @@ def test_what_is_no_butterfly_is_refused() -> None:
         find_permutation(np.eye(12))
     with pytest.raises(SpeechError, match="NaN"):
         find_permutation(np.full((8, 8), np.nan))
+    with pytest.raises(SpeechError, match="the matrix is 0"):
+        find_permutation(np.zeros((8, 8)))
 
 
 def test_a_module_can_be_the_teacher() -> None:
@@ -211,3 +213,20 @@ def test_fits_refuse_transforms_that_they_cannot_fit() -> None:
 def test_a_learning_rate_that_explodes_is_said() -> None:
     with pytest.raises(SpeechError, match="diverged at step"):
         fit_adam(ButterflyFFT(64), settings=AdamSettings(learning_rate=1e30))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"steps": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"batch_size": 0},
+        {"fixed_vectors": -1},
+        {"final_share": 2.0},
+        {"seed": -1},
+    ],
+)
+def test_impossible_settings_of_adam_are_refused(settings: dict) -> None:
+    with pytest.raises(SpeechError, match=next(iter(settings)).split("_")[0]):
+        AdamSettings(**settings)

@@ -58,11 +58,11 @@ class ExampleSet:
         vocabulary: text to symbol ids; a voice will do.
         mel_spec: sampling rate and spectrogram.
         cache: where features are kept between runs.
-        front_end: the transform of the spectrogram.
         speakers: names in the order of the model's speaker table; empty for one voice.
         shortest: utterances of fewer frames are left out.
         on_note: told what was left out and why.
         on_progress: told (done, total) while features are made.
+        front_end: the transform of the spectrogram; None: MLX's own.
 
     Raises:
         SpeechError: an utterance is unreadable or has unknown symbols, or none is left.

@@ -51,7 +51,7 @@ class TrainingTask(Protocol):
         """The item indices of each batch; a function of (seed, epoch) only."""
 
     def load_batch(self, indices: Sequence[int]) -> Any:
-        """Read one batch. Runs in another thread while MLX computes: NumPy and files."""
+        """Read one batch by NumPy and files; in another thread, while MLX computes."""
 
     def step(self, batch: Any, key: mx.array, step: int) -> dict[str, mx.array]:
         """Take step number ``step`` (1, 2, ...), lazily.

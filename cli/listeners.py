@@ -67,7 +67,7 @@ def find_folder(flags: ModelFlags, quiet: bool) -> Path:
 
 
 def require_languages(model: Any, flags: ModelFlags, decoding: DecodingFlags) -> None:
-    """Say that a Whisper of English only cannot do what is asked of other languages.
+    """Say that a Whisper of one language cannot do what is asked of other ones.
 
     Raises:
         SpeechError: another language, a translation, or a search for languages.
@@ -76,9 +76,12 @@ def require_languages(model: Any, flags: ModelFlags, decoding: DecodingFlags) ->
     from mlx_speech.whisper.languages import LANGUAGES
     from mlx_speech.whisper.model import Whisper
 
-    if not isinstance(model, Whisper) or tokenizer_of(model).multilingual:
+    if not isinstance(model, Whisper):
         return
-    if flags.code not in (None, "en"):
+    only = tokenizer_of(model).only_language
+    if only is None:
+        return
+    if flags.code not in (None, only):
         asked = f"and the language is {LANGUAGES[flags.code]}", "--language"
     elif decoding.task is Task.translate:
         asked = "and has nothing to translate", "--task"
@@ -87,7 +90,7 @@ def require_languages(model: Any, flags: ModelFlags, decoding: DecodingFlags) ->
     else:
         return
     raise SpeechError(
-        f"the model `{flags.model}` hears English only, {asked[0]}",
+        f"the model `{flags.model}` hears {LANGUAGES[only].title()} only, {asked[0]}",
         f"leave out {asked[1]}, or take a model of many languages",
     )
 

@@ -112,7 +112,8 @@ def transcribe_in_batches(
     if listener is not None:
         listener([], mel.seconds)
     text = tokenizer.decode([token for each in segments for token in each.tokens])
-    return Transcription(text, segments, language or DEFAULT_LANGUAGE, mel.seconds)
+    language = language or tokenizer.only_language or DEFAULT_LANGUAGE
+    return Transcription(text, segments, language, mel.seconds)
 
 
 class _OpenLane:

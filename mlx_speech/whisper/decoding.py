@@ -283,7 +283,7 @@ def _languages(
     if options.task == LANGUAGE_TASK or (given is None and tokenizer.multilingual):
         detected = detect_language(model, windows, tokenizer)
         return [max(row, key=row.__getitem__) for row in detected], list(detected)
-    return [given or "en"] * count, [None] * count
+    return [given or tokenizer.only_language or "en"] * count, [None] * count
 
 
 def _prompts(

@@ -60,8 +60,8 @@ def decode_with_fallback(
 
 
 def first_language(model: Whisper, window: EncodedWindows, tokenizer: Tokenizer) -> str:
-    """The likeliest language of one window; English for a model that knows no other."""
-    if not tokenizer.multilingual:
-        return "en"
+    """The likeliest language of one window, or the only one that the model knows."""
+    if tokenizer.only_language is not None:
+        return tokenizer.only_language
     (probabilities,) = detect_language(model, window, tokenizer)
     return max(probabilities, key=probabilities.__getitem__)

@@ -49,6 +49,17 @@ class Tokenizer:
         return self.vocabulary.multilingual
 
     @property
+    def only_language(self) -> str | None:
+        """The code of the one language that the model knows; None: it knows several.
+
+        English-only models of OpenAI number all languages, and were taught one.
+        """
+        if self.multilingual:
+            return None
+        codes = list(self.special.languages)
+        return codes[0] if len(codes) == 1 else "en"
+
+    @property
     def eot(self) -> int:
         """The end of text; every text token has a smaller id."""
         return self.special.eot

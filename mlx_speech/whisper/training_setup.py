@@ -16,9 +16,10 @@ from mlx_speech.whisper.checkpoints import load_whisper
 from mlx_speech.whisper.config import WhisperConfig
 from mlx_speech.whisper.ctc_labels import CtcLabels
 from mlx_speech.whisper.decoding import tokenizer_of
+from mlx_speech.whisper.languages import LANGUAGES
 from mlx_speech.whisper.model import Whisper
 from mlx_speech.whisper.own_vocabulary import spoken_form, words_vocabulary
-from mlx_speech.whisper.tokenizer import Tokenizer
+from mlx_speech.whisper.tokenizer import TASKS, Tokenizer
 from mlx_speech.whisper.train import WhisperTask
 from mlx_speech.whisper.training_batches import (
     FRAME_SAMPLES,
@@ -71,6 +72,7 @@ def prepare_task(
                 "start from the model that was not quantised",
             )
         tokenizer = tokenizer_of(whisper)
+        _require_language(config, tokenizer)
     sizes = whisper.config
     window = sizes.n_frames * FRAME_SAMPLES
     if config.window_seconds:
@@ -127,6 +129,24 @@ def prepare_task(
     )
     return WhisperTask(
         config, whisper, maker, layout, validation[: config.validation_limit]
+    )
+
+
+def _require_language(config: WhisperTrainConfig, tokenizer: Tokenizer) -> None:
+    """Refuse to teach a model a language or a task that it has no token for."""
+    only = tokenizer.only_language
+    if only is None:
+        tokenizer.language_token(config.language)
+        return
+    if config.language != only:
+        asked = f"`language` is {LANGUAGES[config.language].title()}"
+    elif config.task != TASKS[0]:
+        asked = f"`task` is {config.task}"
+    else:
+        return
+    raise SpeechError(
+        f"the model `{config.base}` writes {LANGUAGES[only].title()} only, and {asked}",
+        "start from a model of many languages, such as `turbo` or `small`",
     )
 
 

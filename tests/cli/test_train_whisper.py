@@ -163,6 +163,50 @@ def test_a_quantised_model_is_refused(
     assert "not quantised" in hint
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--language", "de"), "writes English only, and `language` is German"),
+        (("--task", "translate"), "writes English only, and `task` is translate"),
+    ],
+)
+def test_a_model_of_english_is_not_taught_what_it_has_no_token_for(
+    folder: Path,
+    teach: Command,
+    refusal: Refusal,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.delattr("mlx_speech.whisper.training_setup._usable")
+    message, hint = refusal(teach("data", "--base", "bundled", "-o", "run", *flags))
+    assert said in message
+    assert "of many languages" in hint
+    assert not Path("run").exists()
+
+
+def test_a_language_that_the_base_lacks_is_refused(
+    folder: Path, teach: Command, refusal: Refusal, whisper_folder: Path
+) -> None:
+    given = ("data", "--base", whisper_folder, "--language", "french")
+    assert "this model does not know french" in refusal(teach(*given))[0]
+    assert not Path("runs").exists()
+
+
+def test_a_model_from_scratch_knows_its_language(
+    folder: Path, teach: Command, command: Command, refusal: Refusal
+) -> None:
+    code, _, err = teach("data", *TINY, "-o", "run", "--language", "de")
+    assert code == 0, err
+    (sound, *_) = sorted(Path("data").rglob("*.wav"))
+    for flags in ((), ("--language", "german"), ("--exact",)):
+        code, out, err = command("transcribe", sound, "-m", "run", "--json", *flags)
+        assert code == 0, err
+        assert json.loads(out)["language"] == "de"
+    message, _ = refusal(command("transcribe", sound, "-m", "run", "-l", "en"))
+    assert "hears German only, and the language is english" in message
+
+
 def test_settings_that_cannot_be_are_refused_in_one_line(
     folder: Path, teach: Command, refusal: Refusal
 ) -> None:

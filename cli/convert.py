@@ -82,8 +82,10 @@ def convert(
     _check_output(output, overwrite)
     import mlx.core as mx
 
-    from mlx_speech.models import LISTENERS, model_family
+    from mlx_speech.models import BUNDLED, LISTENERS, find_listener, model_family
 
+    if str(source) == BUNDLED and not source.exists():
+        source = find_listener(BUNDLED)
     precision = getattr(mx, dtype.value)
     family = model_family(source)
     if family in LISTENERS:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -129,11 +132,31 @@ def main() -> None:
     """Run the command line; every expected failure ends in one clear line."""
     open_missing_streams()
     try:
-        app(prog_name="mlx-speech")
+        with _tidy_when_terminated():
+            app(prog_name="mlx-speech")
     except (SpeechError, OSError, MemoryError) as error:
         if os.environ.get("MLX_SPEECH_DEBUG"):
             raise
         _fail(_in_words(error))
+
+
+@contextmanager
+def _tidy_when_terminated() -> Iterator[None]:
+    """Let SIGTERM end the command as an error would: no half-written file stays."""
+    before = signal.getsignal(signal.SIGTERM)
+    if before != signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: Any) -> NoReturn:
+        # The exit code that a shell gives what a signal has ended.
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _in_words(error: SpeechError | OSError | MemoryError) -> SpeechError:

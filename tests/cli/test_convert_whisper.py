@@ -39,6 +39,15 @@ def wide(tmp_path: Path) -> Path:
     return tmp_path / "wide"
 
 
+def test_the_bundled_recogniser_is_called_by_its_name(
+    command: Run, tmp_path: Path
+) -> None:
+    made = tmp_path / "made"
+    flags = ("--to", "mlx", "--quantize", "8", "-o", made)
+    assert command("convert", "bundled", *flags) == (0, f"{made}\n", "")
+    assert (made / "config.json").is_file()
+
+
 def test_from_openai_to_hugging_face_to_mlx(run: Run, tmp_path: Path) -> None:
     there, back = tmp_path / "names with spaces ü", tmp_path / "back"
     assert run(OPENAI_FILE, "--to", "hf", "-o", there) == (0, f"{there}\n", "")

@@ -80,6 +80,26 @@ def test_ctrl_c_leaves_whole_outputs_and_the_same_command_goes_on(
     assert contents(tmp_path / "out") == whole
 
 
+def test_a_terminated_command_leaves_no_half_written_file(
+    words: list[str], talks: Path, tmp_path: Path
+) -> None:
+    ending = """
+import os, signal
+from mlx_speech import files
+from mlx_speech.cli.main import main
+
+def end(path):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+files._flush = end
+main()
+"""
+    given = ["talks", "-f", "srt", "-o", "out"]
+    ended = finish([*words[:1], "-c", ending, *words[3:], *given], tmp_path)
+    assert (ended.returncode, ended.stderr) == (143, "")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_a_pipe_that_closes_is_no_traceback(
     words: list[str], talks: Path, tmp_path: Path
 ) -> None:

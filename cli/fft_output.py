@@ -102,7 +102,7 @@ def print_routing(rows: Sequence[RoutingRow]) -> None:
     header += ["noise dB", "spec.", "bound"]
     compared = any(row.elsewhere_db is not None for row in rows)
     if compared:
-        header.append("lab. dB")
+        header.append("prototype dB")
     table = []
     for row in rows:
         cells = [
@@ -125,5 +125,5 @@ def print_routing(rows: Sequence[RoutingRow]) -> None:
     for line in LEGEND:
         print(line)
     if compared:
-        print("lab. dB: the same recipe, trained and judged on other recordings.")
+        print("prototype dB: the same recipe, trained and judged on other recordings.")
     print(f"\n{verdict(rows)}")

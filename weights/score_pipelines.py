@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--sentences", type=int, default=20, help="of one recording")
     parser.add_argument("--recordings", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0, help="of the silences")
     parser.add_argument(
         "--longest-pause", type=float, default=PAUSES[1], help="seconds of silence"
     )
@@ -45,7 +46,7 @@ def main() -> int:
             chosen = utterances[at : at + size]
             spoken = [(load(u.audio_path, SAMPLE_RATE)[0], u.text) for u in chosen]
             pauses = (PAUSES[0], arguments.longest_pause)
-            recordings.append(join_sentences(spoken, at, pauses))
+            recordings.append(join_sentences(spoken, arguments.seed + at, pauses))
         found = compare_pipelines(
             load_listener(find_listener(arguments.model)),
             recordings,

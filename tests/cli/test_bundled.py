@@ -61,8 +61,7 @@ def test_held_out_sentences_become_text_subtitles_and_json(
     )
     # 12 of 24 by voices that the training never heard; one sentence more is 4 %.
     assert errors.rate < 0.15, heard
-    # One that it takes for silence has files all the same, without a cue.
-    assert sum(bool(text) for text in heard.values()) >= len(sentences) - 1
+    assert all(heard.values()), heard
 
     for name in sentences:
         duration = soundfile.info(next((SPOKEN / "wavs").glob(f"{name}.*"))).duration
@@ -73,10 +72,7 @@ def test_held_out_sentences_become_text_subtitles_and_json(
         assert " ".join(p["text"].strip() for p in parts) == result["text"].strip()
         for kind, first in (("srt", "1\n"), ("vtt", "WEBVTT\n\n")):
             text = (out / f"{name}.{kind}").read_text()
-            if parts or kind == "vtt":
-                assert text.startswith(first)
-            else:
-                assert text == ""
+            assert text.startswith(first)
             # Minutes of WebVTT need no hours.
             lines = [line for line in text.splitlines() if " --> " in line]
             assert len(lines) == len(parts)
